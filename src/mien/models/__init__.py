@@ -1,0 +1,9 @@
+"""Model adapters, one file each, and their weights. The only inference room that may import a runtime.
+
+What may enter: adapters (`vision/`, `sound/`), and the machinery that fetches and checks weights (`weights/`).
+`MODULES` is the explicit list of adapter modules; third parties add theirs by the entry-point group `mien.models`.
+"""
+
+MODULES: tuple[str, ...] = ()
+
+__all__ = ["MODULES"]
