@@ -1,1 +1,11 @@
-"""store"""
+"""A project on disk: one SQLite database (WAL) as the system of record, Parquet parts for dense arrays.
+
+What may enter: reading and writing of records, nothing that knows what they mean. With no folder the same store lives
+in memory and keeps nothing.
+"""
+
+from mien.store.arrays import array_schema
+from mien.store.canonical import canonical_dump
+from mien.store.project import STORE_VERSION, StageResult, StageRow, Store
+
+__all__ = ["STORE_VERSION", "StageResult", "StageRow", "Store", "array_schema", "canonical_dump"]

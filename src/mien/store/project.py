@@ -1,0 +1,356 @@
+"""The store of one project: open, commit a stage's result, read back.
+
+Order of every commit: array files durable first, then one SQLite transaction that replaces the stage's records and
+names the files. A kill at any moment leaves either the old result or the new one, and at worst an unnamed file, which
+the next writer sweeps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mien.core import Failure, MienError, digest
+from mien.store import arrays
+from mien.store.rows import TABLES, ddl, from_row, to_row
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+R = TypeVar("R")
+STORE_VERSION = 1
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS stages (
+  unit TEXT NOT NULL, stage TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, code TEXT, note TEXT,
+  attempt INTEGER NOT NULL, run_id TEXT NOT NULL, ms REAL, at_utc TEXT NOT NULL, PRIMARY KEY (unit, stage)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS arrays (
+  name TEXT PRIMARY KEY, unit TEXT NOT NULL, stage TEXT NOT NULL, file TEXT NOT NULL, rows INTEGER NOT NULL,
+  bytes INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS adapters (
+  fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, slot TEXT NOT NULL, weights_sha256 TEXT NOT NULL,
+  config TEXT NOT NULL
+) WITHOUT ROWID;
+"""
+# What a read-only question may do: nothing that writes, attaches or loads.
+_READING = {
+    sqlite3.SQLITE_SELECT,
+    sqlite3.SQLITE_READ,
+    sqlite3.SQLITE_RECURSIVE,
+    sqlite3.SQLITE_FUNCTION,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StageRow:
+    """The ledger's line for one unit and stage. State: ok, failed, waiting-for-person, rejected."""
+
+    unit: str
+    stage: str
+    key: str
+    state: str
+    code: str | None
+    note: str | None
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """What a stage hands over: records, and tables by name. Committed whole or not at all."""
+
+    unit: str
+    stage: str
+    key: str
+    records: Sequence[Any] = ()
+    tables: dict[str, Any] = field(default_factory=dict)
+    state: str = "ok"
+    code: str | None = None
+    note: str | None = None
+    ms: float | None = None
+
+
+class Store:
+    """One project's record. `root=None` keeps everything in memory.
+
+    Raises:
+        MienError: `store.newer`, `store.schema-mismatch`, `store.busy`, `store.damaged`.
+    """
+
+    def __init__(self, root: Path | None, *, write: bool = False) -> None:
+        self.root = root
+        self._memory: dict[str, Any] = {}
+        self._lock: Any = None
+        if root is not None and write:
+            self._take_lock(root)
+        self._db = self._connect(write or root is None)
+        if root is not None and write:
+            self._sweep()
+
+    # ------------------------------------------------------------ opening
+
+    def _connect(self, write: bool) -> sqlite3.Connection:
+        target = ":memory:" if self.root is None else str(self.root / "mien.db")
+        try:
+            db = sqlite3.connect(target, timeout=30, isolation_level=None, check_same_thread=False)
+            db.row_factory = sqlite3.Row
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if version > STORE_VERSION:
+                raise MienError("store.newer", f"this project has store version {version}", "upgrade mien to read it")
+            if write:
+                db.execute("PRAGMA journal_mode=WAL")
+                db.execute("PRAGMA synchronous=FULL")
+                self._make(db, version)
+        except sqlite3.DatabaseError as error:
+            raise MienError("store.damaged", f"cannot open mien.db: {error}", "run 'mien doctor'") from error
+        return db
+
+    @staticmethod
+    def _make(db: sqlite3.Connection, version: int) -> None:
+        schema = ddl() + _LEDGER
+        if version == 0:
+            db.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={STORE_VERSION}; COMMIT;")
+            db.execute("INSERT OR IGNORE INTO meta VALUES ('schema_sha256', ?)", (digest(schema),))
+        held = db.execute("SELECT value FROM meta WHERE key='schema_sha256'").fetchone()
+        if held is None or held[0] != digest(schema):
+            raise MienError(
+                "store.schema-mismatch",
+                "mien.db was made by another build with the same store version",
+                "open it with the mien that made it, or start a new project and run again",
+            )
+
+    def _take_lock(self, root: Path) -> None:
+        self._lock = (root / ".mien.lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise MienError(
+                "store.busy",
+                f"another mien is writing to {root.name}",
+                "wait for it to end, or stop it",
+                retryable=True,
+            ) from None
+
+    def _sweep(self) -> None:
+        """Remove array files that no committed row names (left by a kill between rename and commit)."""
+        assert self.root is not None  # noqa: S101 - only called for stores on disk
+        named = {row[0] for row in self._db.execute("SELECT file FROM arrays")}
+        folder = self.root / "arrays"
+        for path in folder.rglob("*") if folder.is_dir() else ():
+            if path.is_file() and str(path.relative_to(self.root)) not in named:
+                path.unlink()
+
+    def close(self) -> None:
+        self._db.close()
+        if self._lock:
+            self._lock.close()
+            self._lock = None
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------ writing
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._db
+            self._db.execute("COMMIT")
+        except sqlite3.OperationalError as error:
+            self._rollback()
+            raise MienError(
+                "store.write-failed", f"cannot write mien.db: {error}", "check disk space, run again"
+            ) from error
+        except BaseException:
+            self._rollback()
+            raise
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+
+    def commit(self, result: StageResult, *, run_id: str, at_utc: str) -> None:
+        """Make a stage's result durable. After this returns, no kill can lose it."""
+        written = [(name, *self._put(name, result.key, table)) for name, table in result.tables.items()]
+        with self._transaction() as db:
+            stale = [
+                r[0]
+                for r in db.execute("SELECT file FROM arrays WHERE unit=? AND stage=?", (result.unit, result.stage))
+            ]
+            self._drop_owned(db, result.unit, result.stage)
+            for record in result.records:
+                self._insert(db, record, result.unit, result.stage)
+            for name, file, rows, size in written:
+                db.execute(
+                    "INSERT OR REPLACE INTO arrays VALUES (?,?,?,?,?,?)",
+                    (name, result.unit, result.stage, file, rows, size),
+                )
+            attempt = self._attempts(db, result.unit, result.stage) + 1
+            db.execute(
+                "INSERT OR REPLACE INTO stages VALUES (?,?,?,?,?,?,?,?,?,?)",
+                (result.unit, result.stage, result.key, result.state, result.code, result.note, attempt, run_id)
+                + (result.ms, at_utc),
+            )
+            if result.state == "ok":
+                db.execute("DELETE FROM failures WHERE unit=? AND stage=?", (result.unit, result.stage))
+        for file in set(stale) - {w[1] for w in written}:
+            self._remove(file)
+
+    def fail(self, unit: str, stage: str, key: str, error: MienError, *, run_id: str, at_utc: str) -> Failure:
+        """Record that a stage of one unit did not work; its older results are withdrawn."""
+        attempt = self._attempts(self._db, unit, stage) + 1
+        failure = Failure(unit, stage, error.code, error.message, error.hint, attempt, error.retryable, at_utc)
+        self.commit(
+            StageResult(unit, stage, key, [failure], state="failed", code=error.code), run_id=run_id, at_utc=at_utc
+        )
+        return failure
+
+    def put(self, records: Iterable[Any], *, unit: str, stage: str) -> None:
+        """Insert or replace single records that no stage owns alone (items, runs, subjects, verdicts)."""
+        with self._transaction() as db:
+            for record in records:
+                self._insert(db, record, unit, stage)
+
+    def forget_stages(self, rows: Iterable[tuple[str, str]]) -> None:
+        """Drop ledger lines (unit, stage), so that the next run does those again; attempts are kept by `failures`."""
+        with self._transaction() as db:
+            db.executemany("UPDATE stages SET key='' WHERE unit=? AND stage=?", list(rows))
+
+    def put_adapter(self, fingerprint: str, name: str, slot: str, weights_sha256: str, config: str) -> None:
+        with self._transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO adapters VALUES (?,?,?,?,?)", (fingerprint, name, slot, weights_sha256, config)
+            )
+
+    @staticmethod
+    def _attempts(db: sqlite3.Connection, unit: str, stage: str) -> int:
+        row = db.execute("SELECT attempt FROM stages WHERE unit=? AND stage=?", (unit, stage)).fetchone()
+        return row[0] if row else 0
+
+    @staticmethod
+    def _drop_owned(db: sqlite3.Connection, unit: str, stage: str) -> None:
+        for table in TABLES.values():
+            db.execute(f"DELETE FROM {table} WHERE _unit=? AND _stage=?", (unit, stage))  # noqa: S608 - our own names
+        db.execute("DELETE FROM arrays WHERE unit=? AND stage=?", (unit, stage))
+
+    @staticmethod
+    def _insert(db: sqlite3.Connection, record: Any, unit: str, stage: str) -> None:
+        table, row = to_row(record)
+        row |= {"_unit": unit, "_stage": stage}
+        marks = ",".join("?" * len(row))
+        db.execute(f"INSERT OR REPLACE INTO {table} ({','.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608 - our own names
+
+    def _put(self, name: str, key: str, table: Any) -> tuple[str, int, int]:
+        arrays.check(table)
+        if self.root is None:
+            self._memory[name] = table
+            return name, table.num_rows, table.nbytes
+        file = f"arrays/{name}.{key[:12]}.parquet"
+        size = arrays.write(table, self.root / file)
+        return file, table.num_rows, size
+
+    def _remove(self, file: str) -> None:
+        if self.root is not None:
+            (self.root / file).unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ reading
+
+    def stage(self, unit: str, stage: str) -> StageRow | None:
+        row = self._db.execute(
+            "SELECT unit, stage, key, state, code, note, attempt FROM stages WHERE unit=? AND stage=?", (unit, stage)
+        ).fetchone()
+        return StageRow(*row) if row else None
+
+    def stages(self) -> list[StageRow]:
+        rows = self._db.execute("SELECT unit, stage, key, state, code, note, attempt FROM stages ORDER BY unit, stage")
+        return [StageRow(*row) for row in rows]
+
+    def all(self, record: type[R], where: str = "", params: Sequence[object] = ()) -> list[R]:
+        """Records of a kind, in key order. `where` is SQL of ours with `?` for values."""
+        table = TABLES[record]
+        clause = f" WHERE {where}" if where else ""
+        rows = self._db.execute(f"SELECT * FROM {table}{clause}", tuple(params))  # noqa: S608 - our own clauses
+        return [from_row(record, dict(row)) for row in rows]
+
+    def find(self, record_id: str) -> tuple[str, Any] | None:
+        """(table, record) with this id, or with the only id that starts so (≥ 8 characters)."""
+        for record, table in TABLES.items():
+            key = "sha256" if table == "sources" else "id"
+            if table in ("failures", "attributes", "verdicts"):
+                continue
+            found = self.all(record, f"{key} = ?", (record_id,))
+            if not found and len(record_id) >= 8:
+                found = self.all(record, f"substr({key}, 1, ?) = ?", (len(record_id), record_id))
+            if len(found) == 1:
+                return table, found[0]
+        return None
+
+    def table(self, name: str) -> pa.Table | None:
+        """A stored array by name (`UNIT/STAGE`), or None."""
+        if self.root is None:
+            return self._memory.get(name)
+        row = self._db.execute("SELECT file FROM arrays WHERE name=?", (name,)).fetchone()
+        return arrays.read(self.root / row[0]) if row else None
+
+    def array_names(self) -> list[str]:
+        return [row[0] for row in self._db.execute("SELECT name FROM arrays ORDER BY name")]
+
+    def adapter(self, fingerprint: str) -> dict[str, Any] | None:
+        row = self._db.execute("SELECT * FROM adapters WHERE fingerprint=?", (fingerprint,)).fetchone()
+        return {**dict(row), "config": json.loads(row["config"])} if row else None
+
+    def adapters(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._db.execute("SELECT * FROM adapters ORDER BY slot, name")]
+
+    def query(self, sql: str, *, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """Answer a read-only SQL question: (column names, rows).
+
+        Raises:
+            MienError: `query.not-read-only` for anything that could write, attach or load; `query.bad-sql`.
+        """
+        db = self._db
+        if self.root is not None:
+            db = sqlite3.connect(f"{(self.root / 'mien.db').resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        try:
+            db.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
+            cursor = db.execute(sql)
+            rows = cursor.fetchmany(limit) if limit else cursor.fetchall()
+            return [d[0] for d in cursor.description or ()], [tuple(r) for r in rows]
+        except sqlite3.DatabaseError as error:
+            if "not authorized" in str(error) or "prohibited" in str(error):
+                raise MienError(
+                    "query.not-read-only", "only SELECT is allowed here", "copy mien.db to work on it freely"
+                ) from error
+            raise MienError(
+                "query.bad-sql",
+                f"SQLite says: {error}",
+                'see the tables with: mien query "SELECT name FROM sqlite_schema"',
+            ) from error
+        finally:
+            db.set_authorizer(None)
+            if db is not self._db:
+                db.close()
+
+    def integrity(self) -> list[str]:
+        """What is wrong with the files: SQLite's own check, and arrays that are named but absent."""
+        found = [row[0] for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+        if self.root is not None:
+            found += [
+                f"{row[0]} is missing"
+                for row in self._db.execute("SELECT file FROM arrays")
+                if not (self.root / row[0]).exists()
+            ]
+        return found
