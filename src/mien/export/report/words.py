@@ -1,0 +1,185 @@
+"""The page's wording: restrained, and the same everywhere. "Signals consistent with …", never what a person is."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+
+from mien.core import UNASSIGNED, Assessment, Context, Contribution, Observation, Span, Track, clock
+
+CONTEXTS: dict[Context, tuple[str, str]] = {
+    "care": (
+        "care",
+        "Decision support for people who look after others. Nothing here decides: read it beside what you know of the "
+        "person, and act on your own judgement. A pattern in the signals is not a feeling.",
+    ),
+    "research": (
+        "research",
+        "Made for research. The figures describe signals, not persons; read the accuracy beside each before use.",
+    ),
+    "studio": ("studio", "Made for a studio. The figures describe how material looks and sounds, not what people feel."),
+}
+SIGNAL_NAMES = {
+    "f0": "Pitch (f0)",
+    "f0_hz": "Pitch (f0)",
+    "pitch": "Pitch (f0)",
+    "energy": "Loudness",
+    "energy_db": "Loudness",
+    "loudness_db": "Loudness",
+}
+ORDER = ("valence", "arousal", "conflict", "tension", "motion", "pitch", "loudness")
+KINDS = {
+    "observation": "Observed",
+    "inference": "Inferred",
+    "alternative": "Other reading",
+    "uncertainty": "Uncertain",
+    "recommendation": "To consider",
+}
+REASONS = {
+    "conflict": "the sources disagree too much for one reading",
+    "vacuity": "too little of the evidence could be measured",
+    "ambiguity": "the sources are too unsure by themselves",
+    "no-evidence": "no source measured anything here",
+    "weak": "only weak sources were available",
+}
+LARGE = 0.15  # a share of the bar from which a part is worth a sentence
+
+
+def number(x: float | None, digits: int = 2) -> str:
+    """`−0.21`; "not measured" for None and NaN."""
+    if x is None or not math.isfinite(x):
+        return "not measured"
+    if abs(x) >= 100:
+        digits = 0
+    elif abs(x) >= 10:
+        digits = min(digits, 1)
+    text = f"{x:.{digits}f}"
+    return (text[1:] if float(text) == 0 and text[0] == "-" else text).replace("-", "−")
+
+
+def percent(x: float | None) -> str:
+    return "not measured" if x is None or not math.isfinite(x) else f"{100 * x:.0f} %"
+
+
+def signed(x: float) -> str:
+    return ("+" if x > 0 else "") + number(x)
+
+
+def size(count: int) -> str:
+    """`3.4 MB`, decimal."""
+    value = float(count)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def between(span: Span) -> str:
+    return f"{clock(span.start_us)} – {clock(span.end_us)}"
+
+
+def title(name: str) -> str:
+    """A signal's or a target's name for people."""
+    return SIGNAL_NAMES.get(name) or name.replace("_", " ").replace(".", " · ").strip().capitalize()
+
+
+def order(name: str) -> tuple[int, str]:
+    shown = title(name).lower()
+    return next((i for i, word in enumerate(ORDER) if word in shown), len(ORDER)), shown
+
+
+def people(tracks: Sequence[Track]) -> dict[str, str]:
+    """A name per track: the assigned pseudonym, else a number that means nothing outside this clip."""
+    names: dict[str, str] = {}
+    for track in tracks:
+        if track.kind == "object":
+            names[track.id] = title(track.label)
+        elif track.subject_id != UNASSIGNED:
+            names[track.id] = track.subject_id
+        else:
+            names[track.id] = f"Person {sum(n.startswith('Person ') for n in names.values()) + 1}"
+    return names
+
+
+def answer(o: Observation) -> str:
+    """What the model said: a value with its sd and unit, the top of a distribution, or why there is none."""
+    if o.value is not None and math.isfinite(o.value):
+        spread = f" ± {number(o.sd)}" if o.sd is not None and math.isfinite(o.sd) else ""
+        return f"{number(o.value)}{spread} {o.unit}".rstrip()
+    if o.dist:
+        top = sorted(o.dist, key=lambda pair: -pair[1])[:3]
+        return ", ".join(f"{label} {number(p)}" for label, p in top)
+    return f"not measured: {o.reason or 'no reason given'}"
+
+
+def top(dist: Sequence[tuple[str, float]]) -> str:
+    return max(dist, key=lambda pair: pair[1])[0] if dist else ""
+
+
+def why(reason: str) -> str:
+    """A sentence for a known reason code; a reason that is already a sentence stays as it is."""
+    if not re.fullmatch(r"[a-z0-9._-]+", reason):
+        return reason
+    key = reason.rsplit(".", 1)[-1]
+    return REASONS.get(key, key.replace("-", " ").replace("_", " ")) if reason else "no reason was recorded"
+
+
+def outcome(a: Assessment) -> str:
+    """The headline of an assessment; leaving the question open is an outcome like any other."""
+    if a.abstained:
+        return "Left open: " + why(a.reason)
+    ranked = sorted(a.posterior, key=lambda pair: -pair[1])
+    if not ranked:
+        return "Left open: no states were assessed"
+    head = f"Signals consistent with {ranked[0][0]} ({number(ranked[0][1])})"
+    rest = [f"{s} ({number(p)})" for s, p in ranked[1:] if p >= 0.2]
+    return head + (f"; also possible: {', '.join(rest)}" if rest else "")
+
+
+def unsure(a: Assessment) -> tuple[float, float, float, float]:
+    """The bar: shares for ambiguity, conflict, missing and settled; they sum to 1.
+
+    Missing is the vacuity U; the rest is shared by H(mix)/log K = ambiguity + conflict (an identity: Lin 1991,
+    Jensen-Shannon divergence), and what remains is settled.
+    """
+    k = math.log(len(a.posterior)) if len(a.posterior) > 1 else 1.0
+    missing = _unit(a.vacuity)
+    ambiguity, conflict = _unit(a.ambiguity / k), _unit(a.conflict / k)
+    total = max(1.0, ambiguity + conflict)
+    ambiguity, conflict = (1 - missing) * ambiguity / total, (1 - missing) * conflict / total
+    return ambiguity, conflict, missing, max(0.0, 1 - missing - ambiguity - conflict)
+
+
+def reading(a: Assessment) -> list[str]:
+    """The bar in plain words, from what the sources said."""
+    ambiguity, conflict, missing, _ = unsure(a)
+    heard = [c for c in a.contributions if c.weight > 0 and c.dist]
+    silent = [c for c in a.contributions if c.weight == 0 or not c.dist]
+    lines = [_agreement(heard, conflict)] if heard else ["No source had anything to say here."]
+    if ambiguity >= LARGE:
+        lines.append("Each source by itself leaves more than one state open.")
+    if silent:
+        lines.append("Without weight here: " + "; ".join(c.source + _note(c) for c in silent) + ".")
+    if missing >= LARGE:
+        lines.append(f"{percent(missing)} of the evidence that could have counted is missing.")
+    return lines
+
+
+def _agreement(heard: Sequence[Contribution], conflict: float) -> str:
+    said = ", ".join(f"{c.source} → {top(c.dist)}" for c in heard)
+    if len(heard) == 1:
+        return f"One source only: {said}. It could not be checked against another."
+    if len({top(c.dist) for c in heard}) == 1:
+        return f"The sources lean the same way: {said}."
+    count = {2: "Two", 3: "Three", 4: "Four"}.get(len(heard), str(len(heard)))
+    return f"{count} sources {'disagree' if conflict >= LARGE else 'differ a little'}: {said}."
+
+
+def _note(c: Contribution) -> str:
+    return f" ({c.note})" if c.note else ""
+
+
+def _unit(x: float) -> float:
+    return min(1.0, max(0.0, x)) if math.isfinite(x) else 0.0
