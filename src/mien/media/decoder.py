@@ -1,0 +1,248 @@
+"""The parent's side of decoding: one limited child per source, a deadline, and arrays read straight from its pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, NoReturn, Self
+
+import numpy as np
+
+from mien.core import SAMPLE_RATE_HZ, US, Frames, MienError, Sound, Span
+from mien.media import wire
+from mien.media.files import open_regular
+from mien.media.records import Limits, Probe, Scan, Tally
+
+_F_SETPIPE_SZ = 1031
+_START_S = 60.0  # importing libav on a busy machine
+_MAX_SOUND_S = 4 * 3600
+
+
+class Decoder:
+    """Frames and sound of one source, decoded in a child process with limits on memory, time and files.
+
+    The child decodes ahead while the caller works on a batch. One request runs at a time: a new one ends the running
+    one, and its iterator then raises `media.superseded`. Open a second decoder for a second stream at the same time.
+
+    Raises (every method):
+        MienError: `media.not-found`, `media.unreadable`, `media.not-a-file`, `media.empty` when opened;
+            `media.playlist`, `media.unknown-format`, `media.no-streams`, `media.corrupt`, `media.too-large`,
+            `media.stalled` (no progress in time; the child is killed), `media.decoder-died` from requests.
+    """
+
+    def __init__(self, path: Path | str, limits: Limits | None = None) -> None:
+        self.path = Path(path).absolute()
+        self.limits = limits or Limits()
+        self.tally = Tally()
+        """What happened during the last finished request."""
+        os.close(open_regular(self.path))
+        self._serial = 0
+        self._probe: Probe | None = None
+        few = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mien.media.child", str(self.path), json.dumps(asdict(self.limits))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            start_new_session=True,
+            # glibc reserves 64 MiB of address space per thread unless told otherwise
+            env={**os.environ, **few, "MALLOC_ARENA_MAX": "2"},
+        )
+        assert self._child.stdin is not None
+        assert self._child.stdout is not None
+        self._ask, self._answer = self._child.stdin, self._child.stdout
+        if sys.platform == "linux":
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(self._answer.fileno(), _F_SETPIPE_SZ, 1 << 20)
+        self._reader = wire.Reader(self._answer.fileno(), max(self.limits.stall_s, _START_S))
+
+    # ------------------------------------------------------------ requests
+
+    def probe(self) -> Probe:
+        """What the header claims and the first picture shows; asked once."""
+        if self._probe is None:
+            self._probe = Probe(**self._only(self._request("probe")))
+        return self._probe
+
+    def frames(
+        self, span: Span, fps: float | Fraction, max_side_px: int | None = None, batch: int = 8
+    ) -> Iterator[Frames]:
+        """Batches of upright RGB frames, uint8 `[n h w 3]`, at most `batch` long and all of one size.
+
+        For each instant `k/fps` of the source's clock inside the span: the first frame at or after it (half a tick of
+        the container's clock, at most 0.5 ms, early counts as on time) and inside the span, each frame once. A clip
+        therefore gets the frames that the whole source would get there. Frames are scaled down (area averaging) only
+        where their long side exceeds `max_side_px`. Sources without picture give nothing.
+        """
+        if not (math.isfinite(fps) and fps > 0 and batch > 0):
+            raise ValueError(f"fps and batch must be positive, but got {fps}, {batch}")
+        rate = Fraction(fps).limit_denominator(100_000)
+        ask = {"fps": [rate.numerator, rate.denominator], "max_side_px": max_side_px}
+        replies = self._request("frames", start_us=max(0, span.start_us), end_us=span.end_us, **ask)
+        return self._batched(replies, batch)
+
+    def stills(self, times_us: Sequence[int], max_side_px: int | None = None) -> Frames:
+        """The frame shown at each time (the last at or before it, else the first), in the order given; `t_us` is the
+        frame's own time. Times are sought out one by one: meant for thumbnails.
+
+        Raises:
+            MienError: `media.no-picture` without a frame; `media.size-changed` where the frames differ in size.
+        """
+        pixels: list[np.ndarray[Any, Any] | None] = [None] * len(times_us)
+        times = np.zeros(len(times_us), np.int64)
+        replies = self._request("stills", times_us=[int(t) for t in times_us], max_side_px=max_side_px)
+        for header, size in replies:
+            image = np.empty(self._image(header, size), np.uint8)
+            self._fill(image)
+            pixels[header["index"]], times[header["index"]] = image, header["t_us"]
+        found = [p for p in pixels if p is not None]
+        if not times_us:
+            return Frames(np.zeros((0, 0, 0, 3), np.uint8), times)
+        if len(found) != len(pixels):
+            raise MienError("media.no-picture", f"{self.path.name} has no picture at the times asked for")
+        if len({p.shape for p in found}) > 1:
+            raise MienError("media.size-changed", f"{self.path.name} changes its picture size", "ask for one at a time")
+        return Frames(np.stack(found), times)
+
+    def sound(self, span: Span) -> Sound:
+        """Mono 16 kHz float32 of the whole span; zeros where the source has no sound (`tally.gap_us` counts gaps)."""
+        if span.duration_us > _MAX_SOUND_S * US:
+            raise MienError(
+                "media.span-too-long", f"sound of {span} is more than {_MAX_SOUND_S // 3600} h", "ask parts"
+            )
+        first, last = (round(t * SAMPLE_RATE_HZ / US) for t in (span.start_us, span.end_us))
+        samples = np.zeros(last - first, np.float32)
+        for header, size in self._request("sound", start_us=span.start_us, end_us=span.end_us):
+            part = samples[header["at"] : header["at"] + size // 4]
+            if part.nbytes != size:
+                self._die("media.decoder-died", "the decoder sent sound outside the span")
+            self._fill(part)
+        return Sound(samples, span.start_us)
+
+    def scan(self, progress: Callable[[int], None] | None = None) -> Scan:
+        """Decode everything once: shots, true times, coverage, damage. `progress` gets the time reached, in µs."""
+        fields = self._only(self._request("scan", progress=progress))
+        return Scan(**fields | {"cuts_us": tuple(fields["cuts_us"]), "tally": Tally(**fields["tally"])})
+
+    # ------------------------------------------------------------ talking to the child
+
+    def _request(
+        self, op: str, *, progress: Callable[[int], None] | None = None, **fields: Any
+    ) -> Iterator[tuple[dict[str, Any], int]]:
+        """Send now; iterate later. The caller of the iterator reads each payload before it goes on."""
+        if self._child.poll() is not None:
+            self._die("media.decoder-died", f"the decoder of {self.path.name} is not running")
+        self._serial += 1
+        line = json.dumps({"id": self._serial, "op": op, **fields}) + "\n"
+        try:
+            wire.write(self._ask.fileno(), line.encode())
+        except BrokenPipeError:
+            self._dead()
+        return self._replies(self._serial, progress)
+
+    def _replies(self, serial: int, progress: Callable[[int], None] | None) -> Iterator[tuple[dict[str, Any], int]]:
+        while True:
+            if serial != self._serial:
+                raise MienError("media.superseded", f"another request for {self.path.name} has ended this one")
+            try:
+                header, size = self._reader.header()
+                if header["id"] != serial:
+                    self._reader.skip(size)
+                    continue
+            except (wire.StalledError, wire.ClosedError) as error:
+                self._lost(error)
+            self._reader.stall_s = self.limits.stall_s
+            match header["kind"]:
+                case "data":
+                    yield header, size
+                case "pulse":
+                    if progress is not None:
+                        progress(header["t_us"])
+                case "error":
+                    raise MienError(header["code"], header["message"], header["hint"])
+                case _:
+                    self.tally = Tally(**header["tally"])
+                    return
+
+    def _only(self, replies: Iterator[tuple[dict[str, Any], int]]) -> dict[str, Any]:
+        ((header, _),) = list(replies)
+        return header["value"]
+
+    def _batched(self, replies: Iterator[tuple[dict[str, Any], int]], batch: int) -> Iterator[Frames]:
+        pixels, times, n = np.empty((0, 0, 0, 3), np.uint8), np.empty(0, np.int64), 0
+        for header, size in replies:
+            shape = self._image(header, size)
+            if n and pixels.shape[1:] != shape:
+                yield Frames(pixels[:n], times[:n])
+                n = 0
+            if not n:
+                pixels, times = np.empty((batch, *shape), np.uint8), np.empty(batch, np.int64)
+            self._fill(pixels[n])
+            times[n] = header["t_us"]
+            n += 1
+            if n == batch:
+                yield Frames(pixels, times)
+                n = 0
+        if n:
+            yield Frames(pixels[:n], times[:n])
+
+    def _image(self, header: dict[str, Any], size: int) -> tuple[int, int, int]:
+        """The shape of an announced picture; the child ran hostile input, so its word is checked."""
+        height, width, depth = header["shape"]
+        if depth != 3 or height * width * 3 != size or not 0 < height * width <= 4 * self.limits.max_pixels:
+            self._die("media.decoder-died", f"the decoder announced a picture of {header['shape']} in {size} bytes")
+        return height, width, depth
+
+    def _fill(self, array: np.ndarray[Any, Any]) -> None:
+        try:
+            self._reader.into(memoryview(array).cast("B"))
+        except (wire.StalledError, wire.ClosedError) as error:
+            self._lost(error)
+
+    def _lost(self, error: Exception) -> NoReturn:
+        if isinstance(error, wire.StalledError):
+            message = f"decoding {self.path.name} made no progress for {self._reader.stall_s:g} s"
+            self._die("media.stalled", message, "the file is damaged or its disk hangs")
+        self._dead()
+
+    def _dead(self) -> NoReturn:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._child.wait(2)
+        code = self._child.returncode
+        how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit {code}"
+        self._die("media.decoder-died", f"the decoder of {self.path.name} died ({how})", "the file is likely damaged")
+
+    def _die(self, code: str, message: str, hint: str = "") -> NoReturn:
+        self.close()
+        raise MienError(code, message, hint)
+
+    def close(self) -> None:
+        """Kill the child (it holds nothing worth keeping); may be called twice."""
+        if self._child.poll() is None:
+            self._child.kill()
+        self._child.wait()
+        self._ask.close()
+        self._answer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def probe(path: Path | str, limits: Limits | None = None) -> Probe:
+    """`Decoder.probe` in a child of its own."""
+    with Decoder(path, limits) as decoder:
+        return decoder.probe()

@@ -1,0 +1,111 @@
+"""Pictures inside the child: upright, square pixels, RGB, no larger than asked; chosen on an absolute grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.core import US
+from mien.media.source import Source
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+Send = Callable[[dict[str, Any], npt.NDArray[Any]], None]
+_SEEK_AFTER_US = 3 * US
+_UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+
+
+def turned(frame: VideoFrame) -> int:
+    """Clockwise quarter turns in degrees (0, 90, 180, 270) that make the frame upright; other angles are ignored.
+
+    Read from `rotation`, never from `side_data`: PyAV 18.1 crashes on side data it does not know (EXIF, ICC).
+    """
+    angle = -frame.rotation % 360
+    nearest = round(angle / 90) * 90
+    return nearest % 360 if abs(angle - nearest) <= 1 else 0
+
+
+def displayed(width: int, height: int, aspect: Fraction | None, rotation: int) -> tuple[int, int]:
+    """Size in px as shown: square pixels, upright. Pixel shapes beyond 4:1 are taken for damage."""
+    if aspect and aspect != 1 and Fraction(1, 4) <= aspect <= 4:
+        width, height = (round(width * aspect), height) if aspect > 1 else (width, round(height / aspect))
+    return (height, width) if rotation in (90, 270) else (width, height)
+
+
+class Upright:
+    """Turns decoded frames into upright RGB arrays; keeps libav's scaler between frames."""
+
+    def __init__(self, max_side_px: int | None) -> None:
+        from av.video.reformatter import VideoReformatter
+
+        self._scaler = VideoReformatter()
+        self._max = max_side_px
+
+    def __call__(self, frame: VideoFrame, aspect: Fraction | None, pixels: str = "rgb24") -> npt.NDArray[np.uint8]:
+        """uint8 `[h w 3]`, contiguous; scaled by area averaging, and only where the long side exceeds the limit."""
+        from av.video.reformatter import Colorspace, Interpolation
+
+        width, height = displayed(frame.width, frame.height, aspect, 0)
+        if self._max and max(width, height) > self._max:
+            share = self._max / max(width, height)
+            width, height = max(1, round(width * share)), max(1, round(height * share))
+        shrinks = width < frame.width or height < frame.height
+        # Untagged HD is BT.709 by convention (ITU-R BT.709, 2015); libav would take it for BT.601.
+        hd = frame.colorspace == _UNSPECIFIED and frame.height >= 720
+        rgb = self._scaler.reformat(
+            frame,
+            width,
+            height,
+            pixels,
+            src_colorspace=Colorspace.ITU709 if hd else None,
+            interpolation=Interpolation.AREA if shrinks else Interpolation.BILINEAR,
+            threads=1,
+        ).to_ndarray()
+        turns = turned(frame) // 90
+        return np.ascontiguousarray(np.rot90(rgb, -turns) if turns else rgb)
+
+
+def send_grid(source: Source, start_us: int, end_us: int, fps: Fraction, max_side_px: int | None, send: Send) -> None:
+    """For each instant `k/fps` in the span, the first frame at or after it and inside the span, each frame once.
+
+    Instants count from t = 0 of the source, so which frames are taken does not depend on where the span starts.
+    """
+    if source.video is None:
+        return
+    upright, tolerance = Upright(max_side_px), source.tolerance_us
+    k = -(-start_us * fps.numerator // (US * fps.denominator))
+    for t_us, frame in source.pictures(start_us):
+        if t_us >= end_us or _instant(k, fps) >= end_us:
+            return
+        if t_us < start_us or t_us + tolerance < _instant(k, fps):
+            continue
+        send({"t_us": t_us}, upright(frame, source.video.sample_aspect_ratio))
+        k = max(k + 1, (t_us + tolerance) * fps.numerator // (US * fps.denominator))
+        while _instant(k, fps) <= t_us + tolerance:
+            k += 1
+
+
+def _instant(k: int, fps: Fraction) -> int:
+    return round(k * US / fps)
+
+
+def send_stills(source: Source, times_us: Sequence[int], max_side_px: int | None, send: Send) -> None:
+    """For each time, the frame shown then: the last one at or before it (or the first of all), in the order given."""
+    if source.video is None:
+        return
+    upright, aspect, tolerance = Upright(max_side_px), source.video.sample_aspect_ratio, source.tolerance_us
+    pictures, shown, coming = iter(()), None, None
+    for index in sorted(range(len(times_us)), key=lambda i: times_us[i]):
+        at = times_us[index]
+        if coming is None or at - coming[0] > _SEEK_AFTER_US:
+            pictures = source.pictures(at)
+            shown = coming = next(pictures, None)
+        while coming is not None and coming[0] <= at + tolerance:
+            shown, coming = coming, next(pictures, None)
+        if shown is not None:
+            send({"t_us": shown[0], "index": index}, upright(shown[1], aspect))
