@@ -4,6 +4,11 @@ What may enter: adapters (`vision/`, `sound/`), and the machinery that fetches a
 `MODULES` is the explicit list of adapter modules; third parties add theirs by the entry-point group `mien.models`.
 """
 
-MODULES: tuple[str, ...] = ()
+MODULES: tuple[str, ...] = (
+    "mien.models.sound.silero",
+    "mien.models.sound.swiftf0",
+    "mien.models.sound.whisper",
+    "mien.models.sound.affect",
+)
 
 __all__ = ["MODULES"]

@@ -1,1 +1,1 @@
-"""models/sound"""
+"""Adapters for sound: voice activity, pitch, voice embedding, and what a voice suggests."""
