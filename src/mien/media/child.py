@@ -61,7 +61,7 @@ class Outbox:
             try:
                 wire.write(self._fd, header)
                 if array is not None:
-                    wire.write(self._fd, memoryview(array).cast("B"))
+                    wire.write(self._fd, array.data.cast("B"))
             except Exception:  # noqa: BLE001 - the parent is gone, or would wait for ever
                 os._exit(1)
             with self._changed:
@@ -177,12 +177,14 @@ def main(argv: list[str]) -> None:
     os.dup2(2, 1)  # whatever a library prints must not reach the replies
     _limit(limits)
     inbox, outbox = Inbox(), Outbox(out, limits.ahead_bytes)
+
+    import av.error
+    import av.logging
+
+    av.logging.set_level(None)
     while True:
         work = Work(inbox.next(), inbox, outbox)
         try:
-            import av
-
-            av.logging.set_level(None)
             _serve(path, limits, work)
         except SupersededError:
             continue
@@ -191,9 +193,13 @@ def main(argv: list[str]) -> None:
         except MemoryError:
             message = f"{path.name} needs more than the decoder's {limits.memory_bytes >> 20} MiB"
             work.end("error", code="media.too-large", message=message, hint="raise the limit if the size is real")
-        except Exception as error:  # noqa: BLE001 - the decoder boundary: whatever libav raised is a code from here on
+        except Exception as error:  # noqa: BLE001 - the decoder boundary: whatever was raised is a code from here on
             message = f"{path.name} cannot be decoded: {type(error).__name__}: {error}"
-            work.end("error", code="media.corrupt", message=message, hint="copy the file again, or leave it out")
+            # what libav raises is the file's fault; anything else may be ours, and must not pass for damage
+            damaged = isinstance(error, av.error.FFmpegError)
+            code = "media.corrupt" if damaged else "media.decoder-failed"
+            hint = "copy the file again, or leave it out" if damaged else "please report this with the file's format"
+            work.end("error", code=code, message=message, hint=hint)
 
 
 if __name__ == "__main__":

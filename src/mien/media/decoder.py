@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import IO, Any, NoReturn, Self, cast
 
 import numpy as np
 
@@ -48,7 +48,7 @@ class Decoder:
         os.close(open_regular(self.path))
         self._serial = 0
         self._probe: Probe | None = None
-        few = {name: "1" for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+        few = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-m", "mien.media.child", str(self.path), json.dumps(asdict(self.limits))],
             stdin=subprocess.PIPE,
@@ -59,9 +59,7 @@ class Decoder:
             # glibc reserves 64 MiB of address space per thread unless told otherwise
             env={**os.environ, **few, "MALLOC_ARENA_MAX": "2"},
         )
-        assert self._child.stdin is not None
-        assert self._child.stdout is not None
-        self._ask, self._answer = self._child.stdin, self._child.stdout
+        self._ask, self._answer = cast("tuple[IO[bytes], IO[bytes]]", (self._child.stdin, self._child.stdout))
         if sys.platform == "linux":
             with contextlib.suppress(OSError):
                 fcntl.fcntl(self._answer.fileno(), _F_SETPIPE_SZ, 1 << 20)
@@ -206,7 +204,7 @@ class Decoder:
 
     def _fill(self, array: np.ndarray[Any, Any]) -> None:
         try:
-            self._reader.into(memoryview(array).cast("B"))
+            self._reader.into(array.data.cast("B"))
         except (wire.StalledError, wire.ClosedError) as error:
             self._lost(error)
 

@@ -57,7 +57,7 @@ class Upright:
         shrinks = width < frame.width or height < frame.height
         # Untagged HD is BT.709 by convention (ITU-R BT.709, 2015); libav would take it for BT.601.
         hd = frame.colorspace == _UNSPECIFIED and frame.height >= 720
-        rgb = self._scaler.reformat(
+        rgb: npt.NDArray[Any] = self._scaler.reformat(
             frame,
             width,
             height,

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mien.core import US
 from mien.media.picture import Upright
-from mien.media.source import Clock, Source
+from mien.media.source import Source
+
+if TYPE_CHECKING:
+    from av.audio.frame import AudioFrame
+    from av.video.frame import VideoFrame
 
 _SIDE_PX = 160
 _MIN_SHOT_S = 0.4
+_LEAP_US = 3600 * US  # a sound that leaps further has lost its clock
 _FEW_FRAMES = 0.9  # edit lists may hide some of the frames that a header counts
 
 
@@ -55,30 +60,45 @@ class Shots:
         self.cuts_us += [found.pts for found in self._detector.process_frame(now, bgr)]
 
 
+class _Heard:
+    """How much sound came, and where it ended."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.sound_us = 0.0
+        self.end_us = 0
+
+    def add(self, frame: AudioFrame) -> None:
+        length_us = frame.samples * US / frame.sample_rate
+        t_us = self._source.time(frame)
+        start_us = self.end_us if t_us is None or t_us > self.end_us + _LEAP_US else t_us
+        self.sound_us += length_us
+        self.end_us = max(self.end_us, round(start_us + length_us))
+
+
 def scan(source: Source, report: Callable[[int], None]) -> dict[str, Any]:
     """The fields of `Scan`. `report` gets the time reached, for progress."""
     shots = Shots(source.rate) if source.video is not None and not source.image else None
-    small, clock, tally = Upright(_SIDE_PX), Clock(source.frame_us, source.tally), source.tally
+    small, tally, heard = Upright(_SIDE_PX), source.tally, _Heard(source)
     first_us: int | None = None
-    picture_end = sound_end = gap = 0
-    sound_us = 0.0
-    for stream, frame in source.decoded(*(s for s in (source.video, source.audio) if s is not None)):
-        if stream.type == "audio":
-            length_us = frame.samples * US / frame.sample_rate
-            sound_us += length_us
-            if frame.pts is not None:
-                at_us = float(frame.pts * frame.time_base * US) - source.start_us
-                sound_end = max(sound_end, round(min(at_us, sound_us + 3600 * US) + length_us))
-            continue
-        before = clock.last_us
-        t_us = source.timed(clock, frame)
-        if t_us is None:
-            continue
+    last_us: int | None = None
+    picture_end = gap = 0
+
+    def pictures() -> Iterator[VideoFrame]:
+        for stream, frame in source.decoded(*(s for s in (source.video, source.audio) if s is not None)):
+            if stream.type == "video":
+                yield frame
+            else:
+                heard.add(frame)
+
+    for t_us, frame in source.rising(pictures()):
         tally.frames += 1
         first_us = t_us if first_us is None else first_us
-        gap = max(gap, t_us - (t_us if before is None else before))
-        length_us = float(frame.duration * frame.time_base * US) if frame.duration else source.frame_us
-        picture_end = t_us + (0 if source.image else round(min(length_us, 10 * US)))
+        gap = max(gap, t_us - (t_us if last_us is None else last_us))
+        length_us = (
+            float(frame.duration * frame.time_base * US) if frame.duration and frame.time_base else source.frame_us
+        )
+        last_us, picture_end = t_us, t_us + (0 if source.image else round(min(length_us, 10 * US)))
         if shots is not None:
             shots.feed(t_us, small(frame, None, "bgr24"))
         report(t_us)
@@ -86,11 +106,11 @@ def scan(source: Source, report: Callable[[int], None]) -> dict[str, Any]:
         "cuts_us": shots.cuts_us if shots else [],
         "detector": Shots.name() if shots else "",
         "first_us": first_us,
-        "last_us": clock.last_us,
-        "end_us": max(picture_end, sound_end, round(sound_us) if not sound_end else 0),
-        "sound_us": round(sound_us) if source.audio is not None else None,
+        "last_us": last_us,
+        "end_us": max(picture_end, heard.end_us),
+        "sound_us": round(heard.sound_us) if source.audio is not None else None,
         "longest_gap_us": gap,
-        "coverage": _coverage(source, first_us, picture_end, round(sound_us)),
+        "coverage": _coverage(source, first_us, picture_end, round(heard.sound_us)),
         "tally": asdict(tally),
     }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fractions import Fraction
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -122,8 +123,10 @@ class Source:
             return 0
         if stream is not None and stream.duration and stream.duration > 0 and stream.time_base:
             return int(stream.duration * stream.time_base * US)
-        whole = self.container.duration
-        return whole if whole is not None and whole > 0 else None
+        whole = self.container.duration or 0
+        if "matroska" in self.format and whole > self.start_us > 0:
+            whole -= self.start_us  # its duration is counted from 0, not from the first frame
+        return whole if whole > 0 else None
 
     def probe(self) -> Probe:
         """What the header claims and the first picture shows."""
@@ -173,6 +176,7 @@ class Source:
                     return
                 packets = self.container.demux(*streams)
                 continue
+            frames: list[Any]
             try:
                 frames = packet.decode()
             except MemoryError:
@@ -185,11 +189,39 @@ class Source:
                     self._refuse_large(frame.width, frame.height)
                 yield packet.stream, frame
 
-    def timed(self, clock: Clock, frame: VideoFrame) -> int | None:
-        """The frame's time in µs on the source's clock; None when it must be dropped."""
-        pts = None if frame.pts is None or frame.time_base is None else _us(frame.pts, frame.time_base) - self.start_us
-        self.tally.corrupt += bool(frame.is_corrupt)
-        return clock.place(0 if self.image else pts)
+    def rising(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
+        """Frames with strictly rising times in µs.
+
+        A missing time, or a single one that leaps ahead of its successor, follows its predecessor; a small step back
+        follows it by 1 µs; a frame that steps back by half a second or more is dropped. All are counted.
+        """
+        last: int | None = None
+        for frame, following in pairwise(chain(frames, (None,))):
+            if frame is None:
+                return
+            self.tally.corrupt += bool(frame.is_corrupt)
+            t_us = self.time(frame)
+            after = None if following is None else self.time(following)
+            leapt = t_us is not None and after is not None and after < t_us - _STEP_BACK_US
+            if t_us is None or (leapt and after is not None and (last is None or after > last)):
+                self.tally.repaired += 1
+                t_us = 0 if last is None else last + self.frame_us
+            elif last is not None and t_us <= last:
+                if last - t_us >= _STEP_BACK_US:
+                    self.tally.dropped += 1
+                    continue
+                self.tally.repaired += 1
+                t_us = last + 1
+            last = t_us
+            yield t_us, frame
+
+    def time(self, frame: AudioFrame | VideoFrame) -> int | None:
+        """The frame's presentation time in µs on the source's clock; None where it has none."""
+        if self.image:
+            return 0
+        if frame.pts is None or not frame.time_base:
+            return None
+        return _us(frame.pts, frame.time_base) - self.start_us
 
     def pictures(self, start_us: int) -> Iterator[tuple[int, VideoFrame]]:
         """(t_us, frame) in strictly rising time, beginning at or before `start_us` where there is such a frame."""
@@ -197,12 +229,8 @@ class Source:
             return
         for preroll in (*_PREROLL_US, None):
             begin = 0 if preroll is None else max(0, start_us - preroll)
-            clock, first = Clock(self.frame_us, self.tally), True
-            rewound, landed = self.seek(begin, "video"), True
-            for _, frame in self.decoded(self.video):
-                t_us = self.timed(clock, frame)
-                if t_us is None:
-                    continue
+            rewound, landed, first = self.seek(begin, "video"), True, True
+            for t_us, frame in self.rising(f for _, f in self.decoded(self.video)):
                 if first and t_us > start_us and not rewound and preroll is not None:
                     landed = False  # the index led behind the target: try from further back
                     break
@@ -217,7 +245,7 @@ class Source:
 
         The beginning is reached by opening the file anew: not every container can seek there once it is damaged.
         """
-        import av
+        from av.error import FFmpegError
 
         stream = self.video if kind == "video" else self.audio
         if t_us > 0 and not self.image and stream is not None and stream.time_base:
@@ -225,7 +253,7 @@ class Source:
                 target = int((t_us + self.start_us) / (stream.time_base * US))
                 self.container.seek(target, stream=stream, backward=True, any_frame=False)
                 return False
-            except (av.FFmpegError, OverflowError):
+            except (FFmpegError, OverflowError):
                 pass
         if not self._fresh:
             self.container.close()
@@ -238,8 +266,7 @@ class Source:
             return
         self.seek(start_us, "audio")
         for _, frame in self.decoded(self.audio):
-            known = frame.pts is not None and frame.time_base is not None
-            yield (_us(frame.pts, frame.time_base) - self.start_us if known else None), frame
+            yield self.time(frame), frame
 
     def _refuse_large(self, width: int, height: int) -> None:
         if width * height > self.limits.max_pixels:
@@ -258,27 +285,6 @@ class Source:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class Clock:
-    """Strictly rising times. Missing ones follow their predecessor; small steps back are repaired, large dropped."""
-
-    def __init__(self, frame_us: int, tally: Tally) -> None:
-        self.last_us: int | None = None
-        self._frame_us, self._tally = frame_us, tally
-
-    def place(self, t_us: int | None) -> int | None:
-        if t_us is None:
-            self._tally.repaired += 1
-            t_us = 0 if self.last_us is None else self.last_us + self._frame_us
-        elif self.last_us is not None and t_us <= self.last_us:
-            if self.last_us - t_us >= _STEP_BACK_US:
-                self._tally.dropped += 1
-                return None
-            self._tally.repaired += 1
-            t_us = self.last_us + 1
-        self.last_us = t_us
-        return t_us
 
 
 def _us(pts: int, time_base: Fraction) -> int:
