@@ -2,96 +2,27 @@
 
 from __future__ import annotations
 
-import numpy as np
+from dataclasses import replace
+
+from report_makers import FACE, PRIOR, VOICE, assessment, curve, dist, jpeg, observation, seconds
 
 from mien.core import (
     US,
-    Assessment,
     Claim,
     Clip,
     Context,
     Contribution,
-    Dist,
     Failure,
     Licences,
     Measured,
-    Observation,
     Run,
-    Signal,
     Source,
-    Span,
     Trace,
     Track,
     clip_id,
     content_id,
 )
-from mien.export.report import ClipView, Event, ModelView, Picture, Project, ReportData, SignalView, Waiting
-
-STATES = ("distress", "pleasure", "effort", "calm", "unknown")
-FACE = "face.expression@1+3f2a91c0.77aa01be"
-VOICE = "voice.affect@1+90bc11d2.13fe0a44"
-PRIOR: Dist = tuple((s, p) for s, p in zip(STATES, (0.2, 0.2, 0.15, 0.3, 0.15), strict=True))
-
-
-def dist(*probs: float) -> Dist:
-    return tuple(zip(STATES, probs, strict=True))
-
-
-def seconds(start: float, end: float) -> Span:
-    return Span(round(start * US), round(end * US))
-
-
-def curve(
-    clip: str, track: str | None, name: str, unit: str, span: Span, hz: float, seed: int,
-    middle: float = 0.0, swing: float = 0.4, accuracy: str = "", weak: bool = False,
-    holes: tuple[tuple[float, float], ...] = (),
-) -> SignalView:  # fmt: skip
-    """A smooth seeded curve with gaps at `holes` (shares of the clip), in which sd grows with the root of time."""
-    rng = np.random.default_rng(seed)
-    step = round(US / hz)
-    t = np.arange(span.start_us, span.end_us, step, dtype=np.int64)
-    walk = np.convolve(rng.normal(size=len(t) + 2 * int(hz)), np.hanning(2 * int(hz) + 1), "same")[int(hz) : -int(hz)]
-    value = middle + swing * walk / max(1e-9, float(np.abs(walk).max()))
-    sd = np.full(len(t), 0.12 * swing / 0.4) + 0.02 * np.abs(rng.normal(size=len(t))) * swing
-    gap = np.zeros(len(t), bool)
-    for a, b in holes:
-        i, j = int(a * len(t)), int(b * len(t))
-        gap[i:j] = True
-        value[i:j] = value[max(0, i - 1)]
-        sd[i:j] = sd[max(0, i - 1)] + 0.5 * swing * np.sqrt(np.arange(j - i) / max(1, len(t) // 6))
-    signal = Signal(
-        content_id("signal", clip, track, name), clip, track, name, unit, int(t[0]), step, len(t),
-        float((~gap).mean()), f"arrays/{name}", FACE, accuracy, weak,
-    )  # fmt: skip
-    return SignalView(signal, t, value, sd, gap)
-
-
-def observation(
-    clip: str, track: str | None, span: Span, target: str, value: float | None, sd: float | None, unit: str,
-    adapter: str, said: Dist = (), reason: str | None = None,
-) -> Observation:  # fmt: skip
-    identity = content_id("obs", clip, track, span, target)
-    return Observation(identity, clip, track, span, target, value, sd, unit, said, 0.74, 12, adapter, reason)
-
-
-def assessment(
-    clip: str, track: str, span: Span, posterior: Dist, parts: tuple[Contribution, ...], ambiguity: float,
-    conflict: float, vacuity: float, abstained: bool = False, reason: str = "",
-) -> Assessment:  # fmt: skip
-    identity = content_id("assessment", clip, track, span)
-    return Assessment(
-        identity, clip, track, span, PRIOR, posterior, parts, ambiguity, conflict, vacuity, abstained, reason, "fusion@1"
-    )
-
-
-def jpeg(seed: int) -> bytes:
-    """A small blurred picture."""
-    import cv2
-
-    noise = np.random.default_rng(seed).integers(40, 215, (6, 10, 3), dtype=np.uint8)
-    ok, coded = cv2.imencode(".jpg", cv2.resize(noise, (320, 180), interpolation=cv2.INTER_CUBIC))
-    assert ok
-    return coded.tobytes()
+from mien.export.report import ClipView, Event, ModelView, Picture, Project, ReportData, Waiting
 
 
 def clip_view(source: Source, start_s: float, seed: int, *, length_s: float = 40.0, pictures: bool = True) -> ClipView:
@@ -113,21 +44,27 @@ def clip_view(source: Source, start_s: float, seed: int, *, length_s: float = 40
         curve(k, b, "valence", "−1..1", at(8, 33), 10, seed + 2, -0.1, 0.3, good, holes=((0.3, 0.4), (0.8, 1.0))),
         curve(k, b, "arousal", "−1..1", at(8, 33), 10, seed + 3, 0.2, 0.3, poor, weak=True),
         curve(k, a, "motion_energy", "share of frame", span, 10, seed + 4, 0.3, 0.25),
-        curve(k, None, "f0", "Hz", span, 50, seed + 5, 240, 90, "gross pitch error 4 % on 20 min", holes=((0, 0.2), (0.72, 0.9))),
+        curve(k, None, "f0", "Hz", span, 50, seed + 5, 240, 90, "pitch error 4 %", holes=((0, 0.2), (0.72, 0.9))),
         curve(k, None, "loudness", "dB", span, 50, seed + 6, -32, 14),
         curve(k, a, "conflict", "nats", span, 4, seed + 7, 0.25, 0.22, holes=hole),
-    )  # fmt: skip
+    )
     observations = [
-        observation(k, a, at(4, 6), "expression", None, None, "", FACE, (("happy", 0.71), ("neutral", 0.2), ("sad", 0.09))),
-        observation(k, a, at(11, 14), "expression", None, None, "", FACE, (("happy", 0.58), ("fear", 0.22), ("sad", 0.2))),
+        observation(
+            k, a, at(4, 6), "expression", None, None, "", FACE, (("happy", 0.71), ("neutral", 0.2), ("sad", 0.09))
+        ),
+        observation(
+            k, a, at(11, 14), "expression", None, None, "", FACE, (("happy", 0.58), ("fear", 0.22), ("sad", 0.2))
+        ),
         observation(k, a, at(11, 14), "valence", 0.38, 0.17, "", FACE),
         observation(k, None, at(11.4, 13.2), "voice_polarity", -0.62, 0.21, "", VOICE),
         observation(k, None, at(11.4, 13.2), "pitch_rise", 84.0, 12.0, "Hz", "acoustics@1"),
         observation(k, a, at(20, 26), "valence", None, None, "", FACE, reason="face.not-found"),
-        observation(k, b, at(15, 19), "expression", None, None, "", FACE, (("neutral", 0.66), ("sad", 0.2), ("happy", 0.14))),
+        observation(
+            k, b, at(15, 19), "expression", None, None, "", FACE, (("neutral", 0.66), ("sad", 0.2), ("happy", 0.14))
+        ),
         observation(k, a, at(28, 33), "motion_burst", 0.61, 0.08, "share of frame", "motion@1"),
         observation(k, None, at(34, 36), "voice_polarity", -0.2, 0.4, "", VOICE),
-    ]  # fmt: skip
+    ]
     ids = {(o.target, round(o.span.start_us / US - start_s)): o.id for o in observations}
     events = tuple(
         Event(content_id("event", k, kind, i), kind, text, at(s, e), track)
@@ -144,90 +81,212 @@ def clip_view(source: Source, start_s: float, seed: int, *, length_s: float = 40
         )
     )
     face = Contribution(
-        "face", 0.35, dist(0.12, 0.55, 0.12, 0.14, 0.07), dist(-0.2, 0.61, 0.02, -0.3, -0.1),
-        (ids["expression", 11], ids["valence", 11]), "gated by high arousal",
-    )  # fmt: skip
+        "face",
+        0.35,
+        dist(0.12, 0.55, 0.12, 0.14, 0.07),
+        dist(-0.2, 0.61, 0.02, -0.3, -0.1),
+        (ids["expression", 11], ids["valence", 11]),
+        "gated by high arousal",
+    )
     voice = Contribution(
-        "voice", 0.6, dist(0.68, 0.08, 0.15, 0.04, 0.05), dist(0.92, -0.4, 0.1, -0.8, -0.2),
+        "voice",
+        0.6,
+        dist(0.68, 0.08, 0.15, 0.04, 0.05),
+        dist(0.92, -0.4, 0.1, -0.8, -0.2),
         (ids["voice_polarity", 11], events[0].id),
-    )  # fmt: skip
+    )
     silent = Contribution("body", 0.0, (), (), (), "no pose was found")
-    happy = Contribution("face", 0.8, dist(0.04, 0.78, 0.05, 0.1, 0.03), dist(-0.9, 1.1, -0.2, -0.1, -0.2), (ids["expression", 4],))
+    happy = Contribution(
+        "face", 0.8, dist(0.04, 0.78, 0.05, 0.1, 0.03), dist(-0.9, 1.1, -0.2, -0.1, -0.2), (ids["expression", 4],)
+    )
     flat = Contribution("face", 0.5, dist(0.2, 0.2, 0.15, 0.3, 0.15), dist(0, 0, 0, 0, 0), (ids["expression", 15],))
     assessments = (
         assessment(k, a, at(4, 7), dist(0.05, 0.74, 0.05, 0.12, 0.04), (happy, silent), 0.5, 0.0, 0.3),
-        assessment(k, a, at(11, 14), dist(0.44, 0.3, 0.12, 0.09, 0.05), (face, voice, silent), 0.62, 0.41, 0.12, True, "fusion.conflict"),
-        assessment(k, b, at(15, 19), dist(0.2, 0.19, 0.16, 0.31, 0.14), (flat,), 1.55, 0.0, 0.4, True, "fusion.ambiguity"),
-        assessment(k, a, at(20, 26), PRIOR, (silent,), 0.0, 0.0, 1.0, True, "fusion.no-evidence"),
+        assessment(
+            k,
+            a,
+            at(11, 14),
+            dist(0.44, 0.3, 0.12, 0.09, 0.05),
+            (face, voice, silent),
+            0.62,
+            0.41,
+            0.12,
+            True,
+            "conflict",
+        ),
+        assessment(k, b, at(15, 19), dist(0.2, 0.19, 0.16, 0.31, 0.14), (flat,), 1.55, 0.0, 0.4, True, "ambiguous"),
+        assessment(k, a, at(20, 26), PRIOR, (silent,), 0.0, 0.0, 1.0, True, "little evidence"),
         assessment(k, a, at(28, 33), dist(0.5, 0.06, 0.3, 0.09, 0.05), (voice, silent), 0.9, 0.05, 0.35),
-    )  # fmt: skip
+    )
     trace = Trace(
-        content_id("trace", k), k, "ledger@1",
-        "Signals consistent with pleasure early on; at 12 s voice and face point to different states and the question is left open.",
+        content_id("trace", k),
+        k,
+        "ledger@1",
+        "Signals consistent with pleasure early on; at 12 s voice and face point to different states: left open.",
         ("body pose (no model installed)", "a baseline for these people"),
-    )  # fmt: skip
+    )
     said = (
-        ("observation", "The voice has a groan with falling polarity and a pitch rise of 84 Hz.", at(11.4, 13.2), a,
-         (ids["voice_polarity", 11], ids["pitch_rise", 11], events[0].id)),
-        ("inference", "Two sources disagree: the voice is consistent with distress, the face with pleasure.", at(11, 14), a,
-         (ids["expression", 11], ids["valence", 11], ids["voice_polarity", 11], assessments[1].id)),
+        (
+            "observation",
+            "The voice has a groan with falling polarity and a pitch rise of 84 Hz.",
+            at(11.4, 13.2),
+            a,
+            (ids["voice_polarity", 11], ids["pitch_rise", 11], events[0].id),
+        ),
+        (
+            "inference",
+            "Two sources disagree: the voice is consistent with distress, the face with pleasure.",
+            at(11, 14),
+            a,
+            (ids["expression", 11], ids["valence", 11], ids["voice_polarity", 11], assessments[1].id),
+        ),
         ("alternative", "Strong effort would also be consistent with both.", at(11, 14), a, (ids["pitch_rise", 11],)),
-        ("observation", "Rocking with a burst of movement over 5 s.", at(28, 33), a, (ids["motion_burst", 28], events[3].id)),
-        ("uncertainty", "No face was found from 20 s to 26 s: nothing is said about that time.", at(20, 26), a, (ids["valence", 20],)),
+        (
+            "observation",
+            "Rocking with a burst of movement over 5 s.",
+            at(28, 33),
+            a,
+            (ids["motion_burst", 28], events[3].id),
+        ),
+        (
+            "uncertainty",
+            "No face was found from 20 s to 26 s: nothing is said about that time.",
+            at(20, 26),
+            a,
+            (ids["valence", 20],),
+        ),
         ("observation", "The second person's expression stays near neutral.", at(15, 19), b, (ids["expression", 15],)),
-        ("recommendation", "Consider looking at this moment with someone who knows the person.", at(11, 14), a, (assessments[1].id, "obs-gone")),
-    )  # fmt: skip
+        (
+            "recommendation",
+            "Consider looking at this with someone who knows the person.",
+            at(11, 14),
+            a,
+            (assessments[1].id, "obs-gone"),
+        ),
+    )
     claims = tuple(
         Claim(content_id("claim", trace.id, n), trace.id, kind, "", text, where, who, evidence)  # type: ignore[arg-type]
         for n, (kind, text, where, who, evidence) in enumerate(said)
     )
     shots = tuple(
-        Picture(round((start_s + s) * US), jpeg(seed + i), "face blurred") for i, s in enumerate((1, 5, 12.3, 16, 24, 30, 38))
+        Picture(round((start_s + s) * US), jpeg(seed + i), "face blurred")
+        for i, s in enumerate((1, 5, 12.3, 16, 24, 30, 38))
     )
     return ClipView(
-        clip, source, tracks, tuple(observations), signals, events, assessments, trace, claims, shots if pictures else (),
+        clip,
+        source,
+        tracks,
+        tuple(observations),
+        signals,
+        events,
+        assessments,
+        trace,
+        claims,
+        shots if pictures else (),
         None if pictures else "reports of a care project hold no pictures",
-    )  # fmt: skip
+    )
 
 
 def source(name: str = "living-room_2026-03-14.mp4", context: Context = "research", **other: object) -> Source:
-    values: dict[str, object] = dict(
-        sha256=content_id("s", name)[2:].ljust(64, "0"), path=f"/films/{name}", kind="video", bytes=81_000_000,
-        duration_us=80 * US, width_px=1280, height_px=720, fps=25.0, audio_rate_hz=48_000, audio_channels=2,
-        context=context, licence="CC BY 4.0", consent="recorded 2026-03-01", coverage=1.0,
-    )  # fmt: skip
-    return Source(**(values | other))  # type: ignore[arg-type]
+    film = Source(
+        content_id("s", name)[2:].ljust(64, "0"),
+        f"/films/{name}",
+        "video",
+        81_000_000,
+        80 * US,
+        1280,
+        720,
+        25.0,
+        48_000,
+        2,
+        context,
+        "CC BY 4.0",
+        "recorded 2026-03-01",
+        coverage=1.0,
+    )
+    return replace(film, **other)  # type: ignore[arg-type]
 
 
 def sample(context: Context = "research", clips: int = 2, length_s: float = 40.0) -> ReportData:
     """The whole sample project."""
     film = source(context=context)
     torn = source("garden, windy.mov", context, coverage=0.62, state="degraded", code="media.truncated", consent=None)
-    gone = source("broken.avi", context, coverage=0.0, state="rejected", code="media.no-stream", duration_us=0,
-                  width_px=None, height_px=None, fps=None, audio_rate_hz=None, licence=None)  # fmt: skip
+    gone = source(
+        "broken.avi",
+        context,
+        coverage=0.0,
+        state="rejected",
+        code="media.no-stream",
+        duration_us=0,
+        width_px=None,
+        height_px=None,
+        fps=None,
+        audio_rate_hz=None,
+        licence=None,
+    )
     face = Licences("Apache-2.0", "Apache-2.0", "AffectNet: research only")
     models = (
-        ModelView("face.expression", "coarse emotion", FACE, face,
-                  (Measured("7-class accuracy 0.65", "AffectNet-7 (authors' figure)", "not re-run here"),)),
-        ModelView("voice.affect", "vocal affect", VOICE, Licences("Apache-2.0", "Apache-2.0", "CC BY 4.0"),
-                  (Measured("AUC 0.71, by speaker", "EmoGator hold-out", "python -m bench voice", weak=True),), weak=True),
+        ModelView(
+            "face.expression",
+            "coarse emotion",
+            FACE,
+            face,
+            (Measured("7-class accuracy 0.65", "AffectNet-7 (authors' figure)", "not re-run here"),),
+        ),
+        ModelView(
+            "voice.affect",
+            "vocal affect",
+            VOICE,
+            Licences("Apache-2.0", "Apache-2.0", "CC BY 4.0"),
+            (Measured("AUC 0.71, by speaker", "EmoGator hold-out", "python -m bench voice", weak=True),),
+            weak=True,
+        ),
         ModelView("motion", "body", "motion@1+rule.0c0c0c0c", Licences("Apache-2.0", "none", "none")),
-    )  # fmt: skip
+    )
     failures = (
-        Failure("broken.avi", "probe", "media.no-stream", "the file has no video and no audio stream",
-                "check that the copy is complete, then run 'mien retry'", 2, False, "2026-03-14T10:02:11Z"),
-        Failure("garden, windy.mov", "decode", "media.truncated", "decoding stopped at 0:49.60 of 1:20.00",
-                "the part before that was analysed", 1, True, "2026-03-14T10:03:40Z"),
-    )  # fmt: skip
+        Failure(
+            "broken.avi",
+            "probe",
+            "media.no-stream",
+            "the file has no video and no audio stream",
+            "check that the copy is complete, then run 'mien retry'",
+            2,
+            False,
+            "2026-03-14T10:02:11Z",
+        ),
+        Failure(
+            "garden, windy.mov",
+            "decode",
+            "media.truncated",
+            "decoding stopped at 0:49.60 of 1:20.00",
+            "the part before that was analysed",
+            1,
+            True,
+            "2026-03-14T10:03:40Z",
+        ),
+    )
     waiting = (
-        (Waiting("affect", "No one is enrolled in this project. Enrolment needs a pseudonym, a recorded consent and the consent's scope and expiry."),)
-        if context == "care" else ()
-    )  # fmt: skip
+        (
+            Waiting(
+                "affect",
+                "No one is enrolled. Enrolment needs a pseudonym and a recorded consent with scope and expiry.",
+            ),
+        )
+        if context == "care"
+        else ()
+    )
     run = Run("run-5d01", "2026-03-14T10:01:58Z", "2026-03-14T10:05:20Z", "mien run", "0.1.0", context, "ab" * 32)
     views = [clip_view(film, i * length_s, 7 * i, length_s=length_s, pictures=context != "care") for i in range(clips)]
     return ReportData(
-        Project("Evening routine, pilot", context, "2026-03-14T09:55:00Z", "0.1.0"), (run,), (film, torn, gone),
-        tuple(views), models, failures, waiting,
-        ("Body pose was not analysed: no model for it is installed.",
-         "Arousal is weak here: its measured agreement with people's ratings is low."),
-    )  # fmt: skip
+        Project("Evening routine, pilot", context, "2026-03-14T09:55:00Z", "0.1.0"),
+        (run,),
+        (film, torn, gone),
+        tuple(views),
+        models,
+        failures,
+        waiting,
+        (
+            "Body pose was not analysed: no model for it is installed.",
+            "Arousal is weak here: its measured agreement with people's ratings is low.",
+        ),
+    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 
 from mien.core import Span
-from mien.export.report.data import Bools, F64, I64, SignalView
+from mien.export.report.data import F64, I64, Bools, SignalView
 
 MAX_POINTS = 2000
 MIN_POINTS = 300
@@ -33,7 +34,7 @@ def thin(value: F64, gap: Bools, limit: int) -> I64:
     low, high = np.where(measured, value, np.inf), np.where(measured, value, -np.inf)
     edges = np.linspace(0, n, max(1, limit // 3) + 1).astype(np.int64)
     keep = {0, n - 1}
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in itertools.pairwise(edges):
         if a == b:
             continue
         if measured[a:b].any():

@@ -1,145 +1,17 @@
-"""One clip as the page shows it: lanes and panels on a shared clock, claims, moments and evidence, each with its links."""
+"""One clip as the page shows it: panels and lanes on one clock, claims, moments and evidence, each with its links."""
 
 from __future__ import annotations
 
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
-from mien.core import Assessment, Claim, Contribution, Span, clock
+from mien.core import Assessment, Span, clock
 from mien.export.report import words
 from mien.export.report.curves import gap_spans, limits, pack, summary
-from mien.export.report.data import ClipView, Event, Picture, SignalView
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """One span drawn in a lane; x, width and the parts' shares in percent."""
-
-    id: str
-    label: str
-    text: str
-    start_ms: int
-    end_ms: int
-    x: float
-    width: float
-    row: int = 0
-    parts: tuple[tuple[str, float, float], ...] = ()  # (css class, y %, height %)
-    dashed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    name: str
-    kind: str  # presence, event, moment, evidence
-    track_id: str
-    marks: tuple[Mark, ...]
-    rows: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Panel:
-    key: str
-    title: str
-    unit: str
-    who: str
-    track_id: str
-    signal_id: str
-    colour: int
-    weak: bool
-    accuracy: str
-    figures: str
-    coverage: float
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """A source's word on one state: probability and the log-odds it added."""
-
-    p: float | None
-    log_odds: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class SourceColumn:
-    """One column of the table; `strength` is λ as a share of the largest λ beside it."""
-
-    part: Contribution
-    strength: float
-    cells: tuple[Cell, ...]
-    evidence: tuple[Ref, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Moment:
-    assessment: Assessment
-    who: str
-    outcome: str
-    reading: tuple[str, ...]
-    bar: tuple[float, float, float, float]
-    rows: tuple[tuple[str, float, float], ...]  # state, prior, posterior; the likeliest first
-    columns: tuple[SourceColumn, ...]
-    top: str
-    key: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Ref:
-    """A link to evidence by id. `known` is False where the report holds no such row: said, never hidden."""
-
-    id: str
-    href: str
-    label: str
-    known: bool
-
-
-@dataclass(frozen=True, slots=True)
-class EvidenceRow:
-    id: str
-    dom: str
-    what: str
-    who: str
-    track_id: str
-    span: Span
-    answer: str
-    measured: bool
-    quality: str
-    n: str
-    source: str
-    cited_by: tuple[tuple[str, str], ...]  # (dom id, short name)
-
-
-@dataclass(frozen=True, slots=True)
-class ClaimRow:
-    claim: Claim
-    dom: str
-    kind: str
-    who: str
-    evidence: tuple[Ref, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Shot:
-    picture: Picture
-    uri: str
-
-
-@dataclass(frozen=True, slots=True)
-class ClipPage:
-    view: ClipView
-    dom: str
-    number: int
-    title: str
-    people: tuple[tuple[str, str], ...]  # (track id, name) of those with signals or assessments
-    ticks: tuple[tuple[float, str], ...]
-    lanes: tuple[Lane, ...]
-    panels: tuple[Panel, ...]
-    moments: tuple[Moment, ...]
-    claims: tuple[ClaimRow, ...]
-    evidence: tuple[EvidenceRow, ...]
-    shots: tuple[Shot, ...]
-    payload: dict[str, object]
+from mien.export.report.data import ClipView, SignalView
+from mien.export.report.lanes import lanes, ticks
+from mien.export.report.views import Cell, ClaimRow, ClipPage, EvidenceRow, Moment, Panel, Ref, Shot, SourceColumn
 
 
 def dom(kind: str, identity: str) -> str:
@@ -160,15 +32,17 @@ def clip_page(view: ClipView, number: int, limit: int) -> ClipPage:
     refs = _refs(view, names)
     signals = sorted(view.signals, key=lambda s: (words.order(s.signal.name), s.signal.track_id or ""))
     key = f"c{number}"
+    main = {s.signal.id for s in signals if words.order(s.signal.name)[0] < len(words.ORDER)}
+    folded = {s.signal.id for s in signals} - main if len(signals) - len(main) > 2 else set[str]()
     return ClipPage(
         view=view,
         dom=dom("clip", view.clip.id),
         number=number,
         title=short_path(view.source.path),
         people=tuple((t.id, names[t.id]) for t in view.tracks if t.id in shown),
-        ticks=_ticks(view.clip.span),
-        lanes=_lanes(view, names, cited),
-        panels=tuple(_panel(s, f"{key}p{i}", names) for i, s in enumerate(signals)),
+        ticks=ticks(view.clip.span),
+        lanes=lanes(view, names, cited),
+        panels=tuple(_panel(s, f"{key}p{i}", names, folded) for i, s in enumerate(signals)),
         moments=_moments(view, names, refs),
         claims=tuple(
             ClaimRow(c, dom("claim", c.id), words.KINDS[c.kind], _who(c.track_id, names), _links(c.evidence_ids, refs))
@@ -180,92 +54,25 @@ def clip_page(view: ClipView, number: int, limit: int) -> ClipPage:
     )
 
 
-def key_moment(assessments: Sequence[Assessment]) -> Assessment | None:
-    """The moment to show first: where the posterior left its prior furthest, or the sources disagree most."""
-
-    def weight(a: Assessment) -> float:
-        prior = dict(a.prior)
-        moved = sum(abs(p - prior.get(s, 0.0)) for s, p in a.posterior) / 2
-        return max(0.0 if a.abstained else moved, words.unsure(a)[1])
-
-    return max(assessments, key=weight, default=None)
-
-
-# ---------------------------------------------------------------- lanes and panels
+def key_moments(assessments: Sequence[Assessment]) -> list[Assessment]:
+    """What to look at first, at most two: the sharpest conflict, then where the posterior left its prior furthest."""
+    conflicts = [a for a in assessments if words.unsure(a)[1] >= words.LARGE]
+    stated = [a for a in assessments if not a.abstained]
+    found = [max(conflicts, key=lambda a: words.unsure(a)[1])] if conflicts else []
+    if stated:
+        found.append(max(stated, key=shift))
+    elif assessments and not found:
+        found.append(assessments[0])
+    return list(dict.fromkeys(found))
 
 
-def _mark(view: ClipView, identity: str, label: str, text: str, span: Span) -> Mark:
-    whole = view.clip.span
-    length = max(1, whole.duration_us)
-    start = min(max(span.start_us, whole.start_us), whole.end_us)
-    end = max(start, min(span.end_us, whole.end_us))
-    x = 100 * (start - whole.start_us) / length
-    width = max(0.4, 100 * (end - start) / length)
-    return Mark(identity, label, text, start // 1000, end // 1000, min(x, 99.6), width)
+def shift(a: Assessment) -> float:
+    """How far the posterior lies from the prior: total variation distance, 0..1."""
+    prior = dict(a.prior)
+    return sum(abs(p - prior.get(s, 0.0)) for s, p in a.posterior) / 2
 
 
-def _lanes(view: ClipView, names: dict[str, str], cited: set[str]) -> tuple[Lane, ...]:
-    lanes: list[Lane] = []
-    seen = {e.track_id for e in view.events if e.kind == "presence"}
-    for track in view.tracks:
-        if track.id not in seen:
-            mark = _mark(view, "", f"{names[track.id]} in view, {words.between(track.span)}", "", track.span)
-            lanes.append(Lane(names[track.id], "presence", track.id, (mark,)))
-    groups: dict[tuple[str, str | None], list[Event]] = {}
-    for event in view.events:
-        groups.setdefault((event.kind, event.track_id), []).append(event)
-    for (kind, track_id), events in groups.items():
-        who = names.get(track_id or "", "")
-        name = (who or "In view") if kind == "presence" else words.title(kind) + (f" · {who}" if who else "")
-        marks = [
-            _mark(view, e.id, f"{name}: {e.text}, {words.between(e.span)}", "" if kind == "presence" else e.text, e.span)
-            for e in events
-        ]
-        lane = "presence" if kind == "presence" else "event"
-        lanes.append(Lane(name, lane, track_id or "", *_stack(marks, 1 if lane == "presence" else 3)))
-    lanes.sort(key=lambda lane: lane.kind != "presence")
-    lanes += _moment_lanes(view, names)
-    named = [(o.id, f"{words.title(o.target)}: {words.answer(o)}", o.span) for o in view.observations if o.id in cited]
-    if named:
-        marks = [_mark(view, i, f"Evidence {text}, {words.between(span)}", "", span) for i, text, span in named]
-        lanes.append(Lane("Cited evidence", "evidence", "", *_stack(marks, 4)))
-    return tuple(lanes)
-
-
-def _moment_lanes(view: ClipView, names: dict[str, str]) -> Iterable[Lane]:
-    by_track: dict[str | None, list[Mark]] = {}
-    for a in view.assessments:
-        mark = _mark(view, a.id, f"{words.outcome(a)}, {words.between(a.span)}", "", a.span)
-        ambiguity, conflict, missing, _ = (100 * share for share in words.unsure(a))
-        parts = (
-            ("missing", 100 - missing, missing),
-            ("conflict", 100 - missing - conflict, conflict),
-            ("ambiguity", 100 - missing - conflict - ambiguity, ambiguity),
-        )
-        mark = Mark(
-            mark.id, mark.label, "", mark.start_ms, mark.end_ms, mark.x, mark.width, 0, parts, dashed=a.abstained
-        )
-        by_track.setdefault(a.track_id, []).append(mark)
-    for track_id, marks in by_track.items():
-        who = names.get(track_id or "", "")
-        yield Lane("Why unsure" + (f" · {who}" if who else ""), "moment", track_id or "", tuple(marks))
-
-
-def _stack(marks: Sequence[Mark], most: int) -> tuple[tuple[Mark, ...], int]:
-    """Marks that overlap go to rows below each other, at most `most` of them."""
-    ends: list[float] = []
-    placed: list[Mark] = []
-    for m in sorted(marks, key=lambda m: m.x):
-        row = next((i for i, end in enumerate(ends) if m.x >= end), len(ends))
-        row = min(row, most - 1)
-        if row == len(ends):
-            ends.append(0.0)
-        ends[row] = max(ends[row], m.x + m.width)
-        placed.append(Mark(m.id, m.label, m.text, m.start_ms, m.end_ms, m.x, m.width, row, m.parts, m.dashed))
-    return tuple(placed), max(1, len(ends))
-
-
-def _panel(view: SignalView, key: str, names: dict[str, str]) -> Panel:
+def _panel(view: SignalView, key: str, names: dict[str, str], folded: set[str]) -> Panel:
     s = view.signal
     found = summary(view)
     figures = (
@@ -276,21 +83,8 @@ def _panel(view: SignalView, key: str, names: dict[str, str]) -> Panel:
     colour = {"valence": 1, "arousal": 2, "conflict": 3}.get(s.name, 4 if s.track_id else 5)
     return Panel(
         key, words.title(s.name), s.unit, _who(s.track_id, names), s.track_id or "", s.id, colour, s.weak,
-        s.accuracy, figures, found[3] if found else 0.0,
+        s.accuracy, figures, found[3] if found else 0.0, s.id in folded,
     )  # fmt: skip
-
-
-def _ticks(span: Span) -> tuple[tuple[float, str], ...]:
-    length = span.duration_us
-    steps = (100_000, 200_000, 500_000, *(s * 1_000_000 for s in (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800)))
-    step = next((s for s in steps if length / s <= 7), steps[-1])
-    first = -(-span.start_us // step) * step
-    # A label close to the right edge would be cut off.
-    return tuple(
-        (100 * (t - span.start_us) / max(1, length), clock(t)[:-3] if step >= 1_000_000 else clock(t)[:-1])
-        for t in range(first, span.end_us, step)
-        if t - span.start_us <= 0.96 * length
-    )
 
 
 # ---------------------------------------------------------------- evidence and moments
@@ -323,6 +117,7 @@ def _evidence(view: ClipView, names: dict[str, str]) -> tuple[EvidenceRow, ...]:
     for n, claim in enumerate(view.claims, 1):
         for e in claim.evidence_ids:
             citing.setdefault(e, []).append((dom("claim", claim.id), str(n)))
+    observed = {o.id for o in view.observations}  # an event may be an observation under its own id
     rows = [
         EvidenceRow(
             o.id, dom("ev", o.id), words.title(o.target), _who(o.track_id, names), o.track_id or "", o.span,
@@ -336,12 +131,13 @@ def _evidence(view: ClipView, names: dict[str, str]) -> tuple[EvidenceRow, ...]:
             "", "", "event", tuple(citing.get(e.id, ())),
         )
         for e in view.events
+        if e.id not in observed
     ]  # fmt: skip
     return tuple(sorted(rows, key=lambda r: (r.span, r.what, r.id)))
 
 
 def _moments(view: ClipView, names: dict[str, str], refs: dict[str, Ref]) -> tuple[Moment, ...]:
-    first = key_moment(view.assessments)
+    first = key_moments(view.assessments)
     moments: list[Moment] = []
     for a in sorted(view.assessments, key=lambda a: (a.span, a.track_id or "")):
         prior = dict(a.prior)
@@ -354,10 +150,16 @@ def _moments(view: ClipView, names: dict[str, str], refs: dict[str, Ref]) -> tup
             columns.append(SourceColumn(c, c.weight / heaviest, cells, _links(c.evidence_ids, refs)))
         moments.append(
             Moment(
-                a, _who(a.track_id, names), words.outcome(a), tuple(words.reading(a)), words.unsure(a),
-                tuple((s, prior.get(s, float("nan")), p) for s, p in states), tuple(columns),
-                states[0][0] if states else "", a is first,
-            )  # fmt: skip
+                a,
+                _who(a.track_id, names),
+                words.outcome(a),
+                tuple(words.reading(a)),
+                words.unsure(a),
+                tuple((s, prior.get(s, float("nan")), p) for s, p in states),
+                tuple(columns),
+                states[0][0] if states else "",
+                first.index(a) if a in first else None,
+            )
         )
     return tuple(moments)
 

@@ -14,7 +14,8 @@ from mien.core import US, MienError, Source, clock
 from mien.export.report import words
 from mien.export.report.curves import points_each
 from mien.export.report.data import ReportData
-from mien.export.report.page import ClipPage, Moment, clip_page, dom, short_path
+from mien.export.report.page import clip_page, dom, shift, short_path
+from mien.export.report.views import ClipPage, Moment
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -42,8 +43,8 @@ def _environment() -> Environment:
         finalize=_printable,
     )
     env.filters |= {
-        "number": words.number, "percent": words.percent, "signed": words.signed, "size": words.size,
-        "clock": clock, "between": words.between, "basename": short_path,
+        "number": words.number, "percent": words.percent, "signed": words.signed, "nats": words.nats,
+        "abstention": words.abstention, "clock": clock, "between": words.between, "basename": short_path,
     }  # fmt: skip
     return env
 
@@ -129,13 +130,20 @@ def _counts(data: ReportData) -> list[tuple[str, str, str]]:
     assessed = [a for c in data.clips for a in c.assessments]
     left_open = sum(a.abstained for a in assessed)
     persons = sum(t.kind != "object" for c in data.clips for t in c.tracks)
+    claims = [c for view in data.clips for c in view.claims]
+    bare = sum(not c.evidence_ids for c in claims)
+    standing = f"{bare} without evidence" if bare else "each with its evidence" if claims else ""
     rows = [
         ("Sources", str(len(data.sources)), ""),
         ("Clips", str(len(data.clips)), clock(round(seconds * US))[:-3] + " min in all"),
         ("Person tracks", str(persons), "numbered anew in each clip"),
         ("Observations", f"{sum(len(c.observations) for c in data.clips):,}".replace(",", " "), ""),
         ("Assessments", str(len(assessed)), f"{left_open} left open" if left_open else ""),
-        ("Claims", str(sum(len(c.claims) for c in data.clips)), "each with its evidence"),
+        (
+            "Claims",
+            str(len(claims)),
+            f"{bare} without evidence" if bare else "each with its evidence" if claims else "",
+        ),
     ]
     if data.failures:
         rows.append(("Failures", str(len(data.failures)), "see what could not be analysed"))
@@ -149,13 +157,12 @@ def _covered(data: ReportData) -> list[tuple[Source, int]]:
 
 
 def _key_moments(pages: list[ClipPage]) -> list[KeyMoment]:
-    """At most six moments to look at first: each clip's own, those of most conflict or strongest posterior before."""
+    """At most six moments of the project, in their order: the sharpest conflicts and the furthest moves."""
 
     def weight(item: KeyMoment) -> float:
         a = item.moment.assessment
-        strongest = max((p for _, p in a.posterior), default=0.0)
-        return max(words.unsure(a)[1] * 2, 0.0 if a.abstained else strongest)
+        return max(words.unsure(a)[1], 0.0 if a.abstained else shift(a))
 
-    found = [KeyMoment(page, m) for page in pages for m in page.moments if m.key]
+    found = [KeyMoment(page, m) for page in pages for m in page.moments if m.key is not None]
     chosen = sorted(found, key=weight, reverse=True)[:6]
     return sorted(chosen, key=lambda item: (item.page.number, item.moment.assessment.span))

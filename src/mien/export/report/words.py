@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 
 from mien.core import UNASSIGNED, Assessment, Context, Contribution, Observation, Span, Track, clock
@@ -18,7 +17,7 @@ CONTEXTS: dict[Context, tuple[str, str]] = {
         "research",
         "Made for research. The figures describe signals, not persons; read the accuracy beside each before use.",
     ),
-    "studio": ("studio", "Made for a studio. The figures describe how material looks and sounds, not what people feel."),
+    "studio": ("studio", "Made for a studio. The figures say how material looks and sounds, not what people feel."),
 }
 SIGNAL_NAMES = {
     "f0": "Pitch (f0)",
@@ -28,7 +27,7 @@ SIGNAL_NAMES = {
     "energy_db": "Loudness",
     "loudness_db": "Loudness",
 }
-ORDER = ("valence", "arousal", "conflict", "tension", "motion", "pitch", "loudness")
+ORDER = ("valence", "arousal", "conflict", "tension", "motion", "pitch", "loudness", "speech")
 KINDS = {
     "observation": "Observed",
     "inference": "Inferred",
@@ -38,10 +37,8 @@ KINDS = {
 }
 REASONS = {
     "conflict": "the sources disagree too much for one reading",
-    "vacuity": "too little of the evidence could be measured",
-    "ambiguity": "the sources are too unsure by themselves",
-    "no-evidence": "no source measured anything here",
-    "weak": "only weak sources were available",
+    "little evidence": "too little of the evidence could be measured",
+    "ambiguous": "the evidence leaves more than one state open",
 }
 LARGE = 0.15  # a share of the bar from which a part is worth a sentence
 
@@ -66,14 +63,8 @@ def signed(x: float) -> str:
     return ("+" if x > 0 else "") + number(x)
 
 
-def size(count: int) -> str:
-    """`3.4 MB`, decimal."""
-    value = float(count)
-    for unit in ("B", "kB", "MB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
+def nats(x: float) -> str:
+    return f"{number(x)} nats" if math.isfinite(x) else "not measured"
 
 
 def between(span: Span) -> str:
@@ -119,11 +110,15 @@ def top(dist: Sequence[tuple[str, float]]) -> str:
 
 
 def why(reason: str) -> str:
-    """A sentence for a known reason code; a reason that is already a sentence stays as it is."""
-    if not re.fullmatch(r"[a-z0-9._-]+", reason):
-        return reason
-    key = reason.rsplit(".", 1)[-1]
-    return REASONS.get(key, key.replace("-", " ").replace("_", " ")) if reason else "no reason was recorded"
+    """Fusion's reason for leaving a question open, as a clause; an unknown reason stays as it is."""
+    return REASONS.get(reason, reason) or "no reason was recorded"
+
+
+def abstention(a: Assessment) -> str:
+    """What it means that no state is named."""
+    if a.reason == "conflict":
+        return "This is a result, not an error: the contrary readings are kept below and none is preferred."
+    return "This is a result, not an error: the figures are kept below, and no state is named."
 
 
 def outcome(a: Assessment) -> str:
@@ -157,9 +152,10 @@ def reading(a: Assessment) -> list[str]:
     ambiguity, conflict, missing, _ = unsure(a)
     heard = [c for c in a.contributions if c.weight > 0 and c.dist]
     silent = [c for c in a.contributions if c.weight == 0 or not c.dist]
-    lines = [_agreement(heard, conflict)] if heard else ["No source had anything to say here."]
+    clash = conflict >= LARGE or a.reason == "conflict"
+    lines = [_agreement(heard, clash)] if heard else ["No source had anything to say here."]
     if ambiguity >= LARGE:
-        lines.append("Each source by itself leaves more than one state open.")
+        lines.append("By themselves, the sources leave more than one state open.")
     if silent:
         lines.append("Without weight here: " + "; ".join(c.source + _note(c) for c in silent) + ".")
     if missing >= LARGE:
@@ -167,14 +163,14 @@ def reading(a: Assessment) -> list[str]:
     return lines
 
 
-def _agreement(heard: Sequence[Contribution], conflict: float) -> str:
+def _agreement(heard: Sequence[Contribution], clash: bool) -> str:
     said = ", ".join(f"{c.source} → {top(c.dist)}" for c in heard)
     if len(heard) == 1:
         return f"One source only: {said}. It could not be checked against another."
     if len({top(c.dist) for c in heard}) == 1:
         return f"The sources lean the same way: {said}."
     count = {2: "Two", 3: "Three", 4: "Four"}.get(len(heard), str(len(heard)))
-    return f"{count} sources {'disagree' if conflict >= LARGE else 'differ a little'}: {said}."
+    return f"{count} sources {'disagree' if clash else 'differ a little'}: {said}."
 
 
 def _note(c: Contribution) -> str:

@@ -121,6 +121,7 @@ class Clip {
       m.setAttribute("x", s + "%"); m.setAttribute("width", Math.max(.4, e - s) + "%");
       m.classList.toggle("is-off", e < 0 || s > 100);
     });
+    this.fit();
     const ruler = $(".ruler svg", this.node);
     ruler.replaceChildren(...ticks(a, b).filter(t => share(t) <= 96).map(t => {
       const label = document.createElementNS("http://www.w3.org/2000/svg", "text");
@@ -132,7 +133,15 @@ class Clip {
 
   resize() {
     $$(".panel", this.node).forEach(n => n.getBoundingClientRect().top < innerHeight + 600 && n.getBoundingClientRect().bottom > -600 && this.draw(n));
+    this.fit();
     this.charts.forEach(c => c.box.clientWidth && c.box.clientWidth !== c.chart.width && c.chart.setSize({ width: c.box.clientWidth, height: c.box.clientHeight }));
+  }
+
+  fit() {
+    $$(".mark", this.node).forEach(m => {
+      const text = $("text", m);
+      if (text) m.classList.toggle("no-text", m.getBoundingClientRect().width < 8 + 6 * Math.min(6, text.textContent.length));
+    });
   }
 
   drawAll() { $$(".panel", this.node).forEach(n => this.draw(n)); }
@@ -141,4 +150,5 @@ class Clip {
 
 const CLIPS = DATA.map(d => new Clip(d));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => CLIPS.forEach(c => c.repaint()));
+addEventListener("beforeprint", () => $$("details").forEach(d => { d.open = true; }));
 addEventListener("beforeprint", () => CLIPS.forEach(c => { c.drawAll(); c.resize(); c.repaint(); }));

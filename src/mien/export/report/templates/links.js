@@ -50,7 +50,7 @@ function chooseClaim(id, scroll) {
   inTable(clip);
   address(id);
   say(found + (found === 1 ? " piece" : " pieces") + " of evidence highlighted");
-  if (scroll) { button.scrollIntoView({ block: "center" }); button.focus({ preventScroll: true }); }
+  if (scroll) { button.scrollIntoView({ block: "center", behavior: "instant" }); button.focus({ preventScroll: true }); }
   return true;
 }
 
@@ -67,7 +67,7 @@ function chooseEvidence(id, from, scroll) {
   say("Evidence highlighted; cited by " + citing.length + (citing.length === 1 ? " claim" : " claims"));
   if (scroll) {
     const target = withEvidence(clip, id).find(n => n.matches("tr, .moment")) || $$(".panel", clip.node).find(n => n.id.endsWith(id));
-    if (target) target.scrollIntoView({ block: "center" });
+    if (target) target.scrollIntoView({ block: "center", behavior: "instant" });
   }
   return true;
 }
