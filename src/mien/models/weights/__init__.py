@@ -14,9 +14,9 @@ from mien.core import Adapter, Device, Strict, WeightFiles, Weights
 from mien.models.weights import cache, convert
 from mien.models.weights.archive import Unbundled, bundle, unbundle
 from mien.models.weights.cache import cache_dir, present, resolve
+from mien.models.weights.fetching import Download, Progress, Pulled, pull
 from mien.models.weights.local import add_local, added, effective, folder, remove_local
 from mien.models.weights.manifest import Entry, licences, load_adapters, manifest, select, unknown
-from mien.models.weights.fetching import Download, Progress, Pulled, pull
 
 
 @dataclass(frozen=True, slots=True)

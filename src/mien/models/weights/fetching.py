@@ -56,6 +56,7 @@ def pull(
     models = {w.model: w for w in weights}
     failed: dict[str, MienError] = {}
     with cache.only_one(lambda: progress("wait", "another 'mien models pull' is running", 0, None)):
+        cache.sweep()
         missing = {m: _missing(w) for m, w in models.items()}
         present = tuple(m for m, assets in missing.items() if not assets)
         groups = _groups(models, missing)
@@ -79,6 +80,8 @@ def pull(
         for model in models.keys() - failed.keys():
             try:
                 progress("convert", model, 0, None)
+                if left := _missing(models[model]):
+                    raise MienError("weights.missing", f"{left[0].file} of {model} did not arrive", "try again")
                 if not local.files(models[model]):
                     convert.ensure(models[model])
             except MienError as error:

@@ -20,7 +20,7 @@ OFFLINE_HINT = (
     "without network: run 'mien models bundle FILE' on a machine that has one, carry FILE over, "
     "then 'mien models unbundle FILE' here"
 )
-CUT = (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError)
+CUT = (requests.RequestException, urllib3.exceptions.HTTPError)
 Tick = Callable[[int], None]
 
 

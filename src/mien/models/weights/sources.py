@@ -53,6 +53,10 @@ def locate(group: Group, wanted: Sequence[Asset], parts: Path) -> Located:
         return npm.locate(name, version, members, parts)
     if source in ("git", "hub"):
         return direct.locate(source, name, version, members, parts)
+    if source == "package":
+        raise MienError(
+            "weights.damaged", f"{wanted[0].file} of the package {name} is missing or changed", "install it again"
+        )
     raise MienError("weights.missing", f"{wanted[0].file} is not fetched but added", "mien models add MODEL FILE")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import struct
 import zipfile
 import zlib
@@ -14,7 +15,14 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from packaging.version import InvalidVersion, Version
-from pypi_simple import NoSuchProjectError, ProjectPage, PyPISimple, parse_filename
+from pypi_simple import (
+    NoSuchProjectError,
+    ProjectPage,
+    PyPISimple,
+    UnsupportedContentTypeError,
+    UnsupportedRepoVersionError,
+    parse_filename,
+)
 from remotezip import RemoteIOError, RemoteZip, RemoteZipError
 from requests import RequestException
 
@@ -23,6 +31,7 @@ from mien.models.weights import net, settings
 from mien.models.weights.sources import Files, Located, Tick, no_member, part_name
 
 CHUNK_BYTES = 1 << 16
+NO_RANGES = (400, 405, 416, 501)  # how servers refuse a range that counts from the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,27 +51,35 @@ def locate(name: str, version: str, members: Mapping[str, int], parts: Path) -> 
     """
     conf = settings.pip()
     session = net.Session(cert=conf.cert, trusted=conf.trusted, proxy=conf.proxy, timeout_s=conf.timeout_s)
-    label, errors, seen = f"wheel {name} {version}", [], 0
+    label, opened = f"wheel {name} {version}", 0
+    errors: list[MienError] = []
     for kind, address in conf.places:
         try:
-            for link in _links(session, kind, address, name, version):
-                seen += 1
-                found = _open(session, link, label, members, parts)
-                if found:
-                    return found
+            links = _links(session, kind, address, name, version)
         except MienError as error:
             errors.append(error)
-    if errors:
-        raise errors[0]
-    if seen:
+            continue
+        for link in links:
+            try:
+                found = _open(session, link, label, members, parts)
+            except MienError as error:
+                errors.append(error)
+                continue
+            if found:
+                return found
+            opened += 1
+    serious = [e for e in errors if e.code != "weights.not-found"] or ([] if opened else errors)
+    if serious:
+        raise serious[0]
+    if opened:
         raise no_member(f"{name} {version}", list(members))
     where = ", ".join(net.shown(address) for _, address in conf.places) or "any place (no index is set)"
     raise MienError("weights.not-found", f"no wheel of {name} {version} at {where}", "check pip's index settings")
 
 
-def _links(session: net.Session, kind: str, address: str, name: str, version: str) -> Iterator[Link]:
+def _links(session: net.Session, kind: str, address: str, name: str, version: str) -> list[Link]:
     links = [x for x in _listed(session, kind, address, name) if _fits(x.filename, name, version)]
-    yield from sorted(links, key=lambda x: (not x.filename.endswith("-none-any.whl"), x.filename))
+    return sorted(links, key=lambda x: (not x.filename.endswith("-none-any.whl"), x.filename))
 
 
 def _listed(session: net.Session, kind: str, address: str, name: str) -> list[Link]:
@@ -88,6 +105,8 @@ def _listed(session: net.Session, kind: str, address: str, name: str) -> list[Li
                 listing = ProjectPage.from_html(project, response.content, base_url=response.url)
     except NoSuchProjectError:
         return []
+    except (UnsupportedContentTypeError, UnsupportedRepoVersionError) as error:
+        raise net.failure(address, error) from error
     except RequestException as error:
         status = getattr(error.response, "status_code", None)
         raise (net.refused(address, status) if status else net.failure(address, error)) from error
@@ -117,20 +136,37 @@ def _open(session: net.Session, link: Link, label: str, members: Mapping[str, in
         except (OSError, zipfile.BadZipFile):
             return None
         return Located(label, path.as_uri(), 0, functools.partial(_from_disk, path, members)) if whole else None
-    try:
-        with RemoteZip(link.url, session=session, **({"auth": link.auth} if link.auth else {})) as archive:
-            infos = {info.filename: info for info in archive.infolist() if info.filename in members}
-        if len(infos) < len(members):
-            return None
-        size = sum(info.compress_size for info in infos.values())
-        fetch = functools.partial(_by_range, session, link, list(infos.values()), parts)
-        return Located(label, net.shown(link.url), size, fetch)
-    except RemoteIOError as error:
-        raise net.failure(link.url, error) from error
-    except (RemoteZipError, zipfile.BadZipFile, *net.CUT):
-        # no ranges here: take the whole wheel, then look inside
+    infos = _directory(session, link, members)
+    if infos is None:  # no ranges here: take the whole wheel, then look inside
         size = net.size_of(session, link.url, auth=link.auth)
         return Located(label, net.shown(link.url), size, functools.partial(_whole, session, link, members, parts))
+    if len(infos) < len(members):
+        return None
+    fetch = functools.partial(_by_range, session, link, infos, parts)
+    return Located(label, net.shown(link.url), sum(info.compress_size for info in infos), fetch)
+
+
+def _directory(session: net.Session, link: Link, members: Mapping[str, int]) -> list[zipfile.ZipInfo] | None:
+    """The members' entries in the remote zip's directory; None where the server has no ranges."""
+    auth = {"auth": link.auth} if link.auth else {}
+    for attempt in itertools.count(1):
+        try:
+            with RemoteZip(link.url, session=session, **auth) as archive:
+                return [info for info in archive.infolist() if info.filename in members]
+        except RemoteIOError as error:
+            status = getattr(getattr(error.__context__, "response", None), "status_code", None)
+            if status in NO_RANGES:
+                return None
+            if status is not None and status < 500:
+                raise net.refused(link.url, status) from error
+            if attempt == net.TRIES:
+                raise net.failure(link.url, error) from error
+        except RemoteZipError:
+            return None
+        except (zipfile.BadZipFile, *net.CUT) as error:
+            if attempt == net.TRIES:
+                raise net.failure(link.url, error) from error
+    raise AssertionError  # the loop ends by itself
 
 
 def _from_disk(path: Path, members: Mapping[str, int], tick: Tick) -> Files:
