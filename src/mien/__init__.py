@@ -1,3 +1,28 @@
-"""mien: images, video and audio into evidence-linked training data about emotion and behaviour."""
+"""mien: images, video and audio into evidence-linked training data about emotion and behaviour.
+
+>>> import mien
+>>> result = mien.analyse("clip.mp4")  # in memory, nothing kept
+>>> result.signals("valence").plot()
+"""
+
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+__all__ = ["MienError", "__version__", "analyse", "init", "open"]
+
+if TYPE_CHECKING:
+    from mien.api import analyse, init, open  # noqa: A004
+    from mien.core import MienError
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that `import mien` (and the CLI's help) stays light.
+    if name == "MienError":
+        from mien.core import MienError
+
+        return MienError
+    if name in __all__:
+        from mien import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module 'mien' has no attribute {name!r}")

@@ -1,1 +1,1 @@
-"""cli"""
+"""The command line: parse, call, print. The only room that may import rich and typer."""

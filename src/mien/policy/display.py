@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from mien.core import Context
 
-# Open NSFW scores below 0.2 are read as safe and above 0.8 as explicit by its authors; everything from 0.2 on is withheld.
+# Its authors read Open NSFW scores below 0.2 as safe and above 0.8 as explicit; everything from 0.2 on is withheld.
 EXPLICIT_LIMIT = 0.2
 # An age interval that reaches below this counts as an apparent minor (DESIGN §7).
 ADULT_YEARS = 25.0

@@ -89,18 +89,22 @@ class Store:
         self.root = root
         self._memory: dict[str, Any] = {}
         self._lock: Any = None
-        if root is not None and write:
-            self._take_lock(root)
-        self._db = self._connect(write or root is None)
-        if root is not None and write:
-            self._sweep()
+        with contextlib.ExitStack() as undo:
+            if root is not None and write:
+                self._take_lock(root)
+                undo.callback(self._unlock)
+            self._db = self._connect(write or root is None)
+            undo.callback(self._db.close)
+            if root is not None and write:
+                self._sweep()
+            undo.pop_all()
 
     # ------------------------------------------------------------ opening
 
     def _connect(self, write: bool) -> sqlite3.Connection:
         target = ":memory:" if self.root is None else str(self.root / "mien.db")
+        db = sqlite3.connect(target, timeout=30, isolation_level=None, check_same_thread=False)
         try:
-            db = sqlite3.connect(target, timeout=30, isolation_level=None, check_same_thread=False)
             db.row_factory = sqlite3.Row
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > STORE_VERSION:
@@ -109,8 +113,11 @@ class Store:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
                 self._make(db, version)
-        except sqlite3.DatabaseError as error:
-            raise MienError("store.damaged", f"cannot open mien.db: {error}", "run 'mien doctor'") from error
+        except BaseException as error:
+            db.close()
+            if isinstance(error, sqlite3.DatabaseError):
+                raise MienError("store.damaged", f"cannot open mien.db: {error}", "run 'mien doctor'") from error
+            raise
         return db
 
     @staticmethod
@@ -132,7 +139,7 @@ class Store:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._lock.close()
+            self._unlock()
             raise MienError(
                 "store.busy",
                 f"another mien is writing to {root.name}",
@@ -151,6 +158,9 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
         if self._lock:
             self._lock.close()
             self._lock = None
@@ -201,20 +211,34 @@ class Store:
             attempt = self._attempts(db, result.unit, result.stage) + 1
             db.execute(
                 "INSERT OR REPLACE INTO stages VALUES (?,?,?,?,?,?,?,?,?,?)",
-                (result.unit, result.stage, result.key, result.state, result.code, result.note, attempt, run_id)
-                + (result.ms, at_utc),
+                (
+                    *(result.unit, result.stage, result.key, result.state, result.code, result.note),
+                    *(attempt, run_id, result.ms, at_utc),
+                ),
             )
             if result.state == "ok":
                 db.execute("DELETE FROM failures WHERE unit=? AND stage=?", (result.unit, result.stage))
         for file in set(stale) - {w[1] for w in written}:
             self._remove(file)
 
-    def fail(self, unit: str, stage: str, key: str, error: MienError, *, run_id: str, at_utc: str) -> Failure:
-        """Record that a stage of one unit did not work; its older results are withdrawn."""
+    def fail(
+        self,
+        unit: str,
+        stage: str,
+        key: str,
+        error: MienError,
+        keep: Sequence[Any] = (),
+        *,
+        run_id: str,
+        at_utc: str,
+    ) -> Failure:
+        """Record that a stage of one unit did not work; its older results are withdrawn, `keep` is written."""
         attempt = self._attempts(self._db, unit, stage) + 1
         failure = Failure(unit, stage, error.code, error.message, error.hint, attempt, error.retryable, at_utc)
         self.commit(
-            StageResult(unit, stage, key, [failure], state="failed", code=error.code), run_id=run_id, at_utc=at_utc
+            StageResult(unit, stage, key, [failure, *keep], state="failed", code=error.code),
+            run_id=run_id,
+            at_utc=at_utc,
         )
         return failure
 
@@ -223,6 +247,17 @@ class Store:
         with self._transaction() as db:
             for record in records:
                 self._insert(db, record, unit, stage)
+
+    def drop_unit(self, unit: str) -> None:
+        """Remove everything one unit owns: records, arrays, ledger lines."""
+        with self._transaction() as db:
+            files = [row[0] for row in db.execute("SELECT file FROM arrays WHERE unit=?", (unit,))]
+            for table in TABLES.values():
+                db.execute(f"DELETE FROM {table} WHERE _unit=?", (unit,))  # noqa: S608 - our own names
+            db.execute("DELETE FROM arrays WHERE unit=?", (unit,))
+            db.execute("DELETE FROM stages WHERE unit=?", (unit,))
+        for file in files:
+            self._remove(file)
 
     def forget_stages(self, rows: Iterable[tuple[str, str]]) -> None:
         """Drop ledger lines (unit, stage), so that the next run does those again; attempts are kept by `failures`."""
@@ -276,6 +311,12 @@ class Store:
 
     def stages(self) -> list[StageRow]:
         rows = self._db.execute("SELECT unit, stage, key, state, code, note, attempt FROM stages ORDER BY unit, stage")
+        return [StageRow(*row) for row in rows]
+
+    def stages_of(self, unit: str) -> list[StageRow]:
+        rows = self._db.execute(
+            "SELECT unit, stage, key, state, code, note, attempt FROM stages WHERE unit=? ORDER BY stage", (unit,)
+        )
         return [StageRow(*row) for row in rows]
 
     def all(self, record: type[R], where: str = "", params: Sequence[object] = ()) -> list[R]:
@@ -344,13 +385,17 @@ class Store:
             if db is not self._db:
                 db.close()
 
+    def damaged(self) -> list[tuple[str, str]]:
+        """(unit, stage) of every array that is named but cannot be read."""
+        found: set[tuple[str, str]] = set()
+        for name, unit, stage in self._db.execute("SELECT name, unit, stage FROM arrays"):
+            try:
+                self.table(name)
+            except MienError:
+                found.add((unit, stage))
+        return sorted(found)
+
     def integrity(self) -> list[str]:
-        """What is wrong with the files: SQLite's own check, and arrays that are named but absent."""
+        """What is wrong: SQLite's own check, and stages whose arrays cannot be read."""
         found = [row[0] for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
-        if self.root is not None:
-            found += [
-                f"{row[0]} is missing"
-                for row in self._db.execute("SELECT file FROM arrays")
-                if not (self.root / row[0]).exists()
-            ]
-        return found
+        return found + [f"arrays of {stage} ({unit}) cannot be read" for unit, stage in self.damaged()]

@@ -7,6 +7,7 @@ Every row also names its owner (`_unit`, `_stage`): a stage that runs again repl
 from __future__ import annotations
 
 import json
+import math
 import types
 import typing
 from dataclasses import fields, is_dataclass
@@ -84,6 +85,11 @@ def columns(record: type[Any]) -> tuple[tuple[str, Any, str], ...]:
     return tuple(found)
 
 
+@cache
+def _optional(record: type[Any], name: str) -> bool:
+    return type(None) in typing.get_args(typing.get_type_hints(record)[name])
+
+
 def ddl() -> str:
     """The SQL that makes every record table and its indexes."""
     out: list[str] = []
@@ -126,7 +132,12 @@ def from_row(record: type[R], row: dict[str, Any]) -> R:
         elif sql == "json":
             values[name] = None if row[name] is None else _typed(kind, json.loads(row[name]))
         else:
-            values[name] = bool(row[name]) if kind is bool else row[name]
+            value = row[name]
+            if kind is bool:
+                value = bool(value)
+            elif kind is float and value is None and not _optional(record, name):
+                value = math.nan  # SQLite keeps NaN as NULL
+            values[name] = value
     return record(**values)
 
 

@@ -1,0 +1,217 @@
+"""`mien`: the commands, in the order people meet them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mien.cli import models, train
+from mien.cli.talk import State, errors, give, say, table
+
+app = typer.Typer(
+    name="mien",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Video and audio into evidence-linked data about emotion and behaviour.",
+)
+app.add_typer(models.app, name="models", help="Fetch, check and list the weights of models.")
+app.add_typer(train.app, name="train", help="Train the small heads that mien ships.")
+config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
+app.add_typer(config_app, name="config")
+
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+
+
+def main() -> None:
+    """Entry point: expected errors become one line and a hint."""
+    with errors():
+        app()
+
+
+@app.callback()
+def options(
+    folder: Annotated[
+        Path, typer.Option("-C", help="Project folder (else found at or above the current one).")
+    ] = Path(),
+    log_json: Annotated[bool, typer.Option("--log-json", help="Logs as JSON lines on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug log.")] = False,
+) -> None:
+    State.folder = folder
+    if log_json or verbose:
+        from mien.cli.progress import log_setup
+
+        log_setup(log_json, verbose)
+
+
+def _open() -> Any:
+    from mien.pipeline import Project
+
+    return Project.open(State.folder)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Folder to make; may exist.")],
+    context: Annotated[str | None, typer.Option(help="care, research or studio")] = None,
+    name: Annotated[str, typer.Option(help="Name shown in reports.")] = "",
+) -> None:
+    """Make a project. Nothing runs without a context."""
+    from mien.pipeline import Project
+
+    project = Project.init(State.folder / folder, context, name)
+    say(f"made {folder} (context {project.config.context})\nnext: mien -C {folder} run VIDEO")
+
+
+@app.command()
+def run(
+    inputs: Annotated[list[str] | None, typer.Argument(help="Files or folders; none: what is registered.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Analyse inputs; a second run does only what is missing or changed."""
+    from mien.cli.progress import listening
+
+    project = _open()
+    with listening(as_json) as listener:
+        outcome = project.run(inputs or [], listener=listener)
+    _ended(project, outcome, as_json)
+
+
+@app.command()
+def retry(as_json: Json = False) -> None:
+    """Do again what failed, and only that."""
+    from mien.cli.progress import listening
+
+    project = _open()
+    with listening(as_json) as listener:
+        outcome = project.retry(listener=listener)
+    _ended(project, outcome, as_json)
+
+
+def _ended(project: Any, outcome: Any, as_json: bool) -> None:
+    if not as_json:
+        say(f"{outcome.done} stage(s) done, {outcome.failed} failed, {outcome.waiting} waiting for a person")
+        say("next: mien report" if not outcome.failures else "see why: mien status; again: mien retry")
+    project.close()
+    raise SystemExit(1 if outcome.failed else 0)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What is done, what waits and what failed."""
+    found = _open().status()
+    if as_json:
+        give(found)
+        return
+    say(f"{found['project']} (context {found['context']})")
+    rows = [
+        [
+            s["name"],
+            s["state"],
+            s["code"],
+            f"{s['duration_s']:.1f} s",
+            s["clips"],
+            "" if s["coverage"] is None else f"{100 * s['coverage']:.1f} %",
+        ]
+        for s in found["sources"]
+    ]
+    table(["source", "state", "code", "duration", "clips", "decoded"], rows, right=(3, 4, 5))
+    say("stages: " + (", ".join(f"{n} {state}" for state, n in sorted(found["stages"].items())) or "none yet"))
+    if found["waiting"]["stages"]:
+        say(f"waiting-for-person: {', '.join(found['waiting']['stages'])} on {found['waiting']['clips']} clip(s)")
+        say(f"  → {found['waiting']['needs']}")
+    if found["quarantined_clips"]:
+        say(f"quarantined by the explicit-content gate: {', '.join(found['quarantined_clips'])}")
+    for f in found["failures"]:
+        say(f"failed (attempt {f['attempt']}): {f['stage']} of {Path(f['unit']).name}: [{f['code']}] {f['message']}")
+        if f["hint"]:
+            say(f"  → {f['hint']}")
+    if found["unfinished_runs"]:
+        say(f"{len(found['unfinished_runs'])} run(s) were interrupted; 'mien run' goes on from there")
+
+
+@app.command()
+def show(
+    record_id: Annotated[str, typer.Argument(metavar="ID", help="Any id, or its beginning.")],
+    why: Annotated[bool, typer.Option("--why", help="What it stands on.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show one record, and with --why the evidence behind it."""
+    from mien.cli.look import explain
+
+    found = explain(_open(), record_id, why)
+    if as_json:
+        give(found)
+    else:
+        from mien.cli.look import tell
+
+        tell(found)
+
+
+@app.command()
+def query(
+    sql: Annotated[str, typer.Argument(help='e.g. "SELECT target, count(*) FROM observations GROUP BY 1"')],
+    as_json: Json = False,
+    limit: Annotated[int, typer.Option(help="Rows at most; 0 for all.")] = 200,
+) -> None:
+    """Ask the project in SQL (read-only)."""
+    names, rows = _open().store.query(sql, limit=limit or None)
+    if as_json:
+        give([dict(zip(names, row, strict=True)) for row in rows])
+        return
+    table(names, [list(row) for row in rows])
+    if limit and len(rows) == limit:
+        say(f"the first {limit} rows; all of them: --limit 0")
+
+
+@app.command()
+def report(
+    out: Annotated[Path | None, typer.Option(help="File to write (default: report.html in the project).")] = None,
+    pictures: Annotated[bool, typer.Option(help="Pictures that passed the gate, faces blurred.")] = True,
+    show_faces: Annotated[bool, typer.Option("--show-faces", help="Do not blur faces (never in care).")] = False,
+) -> None:
+    """Write one self-contained HTML file."""
+    from mien.export.report.collect import write
+
+    project = _open()
+    path = out or project.root / "report.html"
+    if show_faces and project.config.context == "care":
+        from mien.core import MienError
+
+        raise MienError("config.care-blurs", "in care, reports hold no pictures of people", "leave out --show-faces")
+    write(project, path, pictures=pictures, blur=not show_faces)
+    print(path)
+
+
+@app.command()
+def doctor(
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Forget damaged results, so that 'mien run' makes them again.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check the installation, the weights and the project."""
+    from mien.cli.look import checkup
+
+    rows = checkup(State.folder, repair)
+    if as_json:
+        give(rows)
+    else:
+        table(["check", "state", "what to do"], [[r["check"], r["state"], r["hint"]] for r in rows])
+    raise SystemExit(1 if any(r["bad"] for r in rows) else 0)
+
+
+@config_app.command("show")
+def config_show(as_json: Json = False) -> None:
+    """Every value and where it comes from."""
+    from mien.pipeline import flatten
+
+    project = _open()
+    values = flatten(project.config.model_dump(mode="json"))
+    rows = [{"key": k, "value": v, "origin": project.origins[k]} for k, v in values.items()]
+    if as_json:
+        give(rows)
+    else:
+        table(["key", "value", "origin"], [[r["key"], str(r["value"]), r["origin"]] for r in rows])

@@ -1,0 +1,157 @@
+"""Looking at records (`show`) and at the machine (`doctor`)."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from mien.cli.talk import plain, say
+from mien.core import Assessment, Claim, MienError, Observation, Trace, clock
+from mien.pipeline import Project, Stack
+
+
+def explain(project: Project, record_id: str, why: bool) -> dict[str, Any]:
+    """One record as plain values; with `why`, what it stands on. Raises MienError `show.unknown`."""
+    store = project.store
+    found = store.find(record_id)
+    if found is None:
+        raise MienError(
+            "show.unknown",
+            f"no record, or more than one, has the id {record_id!r}",
+            'ids: mien query "SELECT id, text FROM claims"',
+        )
+    table, record = found
+    out: dict[str, Any] = {"table": table, "record": plain(record)}
+    if not why:
+        return out
+    if isinstance(record, Claim):
+        out["evidence"] = [plain(o) for o in _observations(project, record.evidence_ids)]
+        trace = store.find(record.trace_id)
+        out["trace"] = plain(trace[1]) if trace else None
+        out["assessments"] = [
+            plain(a)
+            for a in store.all(Assessment, "clip_id = ?", (trace[1].clip_id,) if trace else ("",))
+            if a.track_id == record.track_id and a.span.overlap_us(record.span)
+        ]
+    elif isinstance(record, Assessment):
+        ids = [i for c in record.contributions for i in c.evidence_ids]
+        out["evidence"] = [plain(o) for o in _observations(project, ids)]
+    elif isinstance(record, Trace):
+        out["claims"] = [plain(c) for c in store.all(Claim, "trace_id = ?", (record.id,))]
+    fingerprint = getattr(record, "adapter", None)
+    labels = {fingerprint} if fingerprint else {o["adapter"] for o in out.get("evidence", [])}
+    out["models"] = _models(project, {part for label in labels for part in label.split("+rule")[0:1] + _parts(label)})
+    return out
+
+
+def _parts(label: str) -> list[str]:
+    """`rule.x@1+name@1+aaaa.bbbb` names a rule and the model it reads."""
+    head, _, rest = label.partition("+")
+    return [rest] if head.startswith("rule.") and rest else []
+
+
+def _observations(project: Project, ids: Any) -> list[Observation]:
+    wanted = list(dict.fromkeys(ids))
+    marks = ",".join("?" * len(wanted))
+    return project.store.all(Observation, f"id IN ({marks})", wanted) if wanted else []
+
+
+def _models(project: Project, labels: set[str]) -> list[dict[str, Any]]:
+    stack = Stack(project.config)
+    specs = {stack.label(slot): stack.spec(slot) for slot in stack.slots()}
+    out: list[dict[str, Any]] = []
+    for label in sorted(labels):
+        held = project.store.adapter(label)
+        if held:
+            spec = specs.get(label)
+            licences = plain(spec.weights.licences) if spec and spec.weights else None
+            measured = [plain(m) for m in spec.measured] if spec else []
+            out.append({**held, "licences": licences, "measured": measured})
+    return out
+
+
+def tell(found: dict[str, Any]) -> None:
+    """Print what `explain` found for people."""
+    record = found["record"]
+    print(f"{found['table'][:-1]} {record.get('id') or record.get('sha256')}")
+    _fields(record, "  ")
+    for title in ("trace", "assessments", "evidence", "claims", "models"):
+        held = found.get(title)
+        for row in held if isinstance(held, list) else [held] if held else []:
+            print(f"\n  {title.rstrip('s')} {row.get('id') or row.get('name', '')}")
+            _fields(row, "    ")
+
+
+def _fields(record: dict[str, Any], indent: str) -> None:
+    for key, value in record.items():
+        if value in (None, "", []) or key == "id":
+            continue
+        if key == "contributions":
+            for c in value:
+                print(f"{indent}{c['source']} (λ {c['weight']:.2f}{', ' + c['note'] if c['note'] else ''})")
+                _fields({"dist": c["dist"], "log_odds": c["log_odds"]}, indent + "  ")
+        else:
+            print(f"{indent}{key}: {_words(key, value)}")
+
+
+def _words(key: str, value: Any) -> str:
+    if isinstance(value, dict) and "start_us" in value:
+        return f"{clock(value['start_us'])}-{clock(value['end_us'])}"
+    if key in ("dist", "prior", "posterior", "log_odds"):
+        return ", ".join(f"{k} {p:.3f}" for k, p in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(str(v) for v in value) if isinstance(value, list) else str(value)
+
+
+def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
+    """What `mien doctor` says: one row per check, with what to do."""
+    import mien
+    from mien.models.weights import cache_dir, manifest, present
+
+    rows: list[dict[str, Any]] = []
+
+    def add(check: str, state: str, hint: str = "", bad: bool = False) -> None:
+        rows.append({"check": check, "state": state, "hint": hint, "bad": bad})
+
+    version = ".".join(map(str, sys.version_info[:3]))
+    supported = (3, 11) <= sys.version_info < (3, 14)
+    add(f"mien {mien.__version__}, Python", version, "" if supported else "use Python 3.11-3.13", not supported)
+    for package in ("av", "cv2", "onnxruntime", "ctranslate2", "pyarrow", "scenedetect"):
+        try:
+            module = __import__(package)
+            add(package, str(getattr(module, "__version__", "present")))
+        except ImportError as error:
+            add(package, f"does not import: {error}", "pip install --force-reinstall mien", True)
+    absent = [e.model for e in manifest() if not present(e.weights)]
+    add(
+        "weights",
+        f"{len(absent)} missing" if absent else "all present",
+        f"mien models pull {' '.join(absent)}" if absent else "",
+        bool(absent),
+    )
+    cache = cache_dir()
+    free = shutil.disk_usage(cache if cache.exists() else Path.home()).free / 1e9
+    add("free disk at the cache", f"{free:.1f} GB", "free some space" if free < 1 else "", free < 1)
+    try:
+        project = Project.open(folder)
+    except MienError as error:
+        add("project", error.code, error.hint, error.code != "project.not-found")
+        return rows
+    wrong = project.store.integrity()
+    if wrong and repair:
+        project.repair()
+        wrong = project.store.integrity()
+        say("damaged results were forgotten; make them again with: mien run")
+    add("project record", "; ".join(wrong) or "sound", "mien doctor --repair" if wrong else "", bool(wrong))
+    lost = [s for s in project.status()["sources"] if not Path(_path(project, s["sha256"])).exists()]
+    add("sources", f"{len(lost)} moved" if lost else "in place", "mien run NEW-PATH" if lost else "", False)
+    return rows
+
+
+def _path(project: Project, sha: str) -> str:
+    from mien.core import Source
+
+    return project.store.all(Source, "sha256 = ?", (sha,))[0].path

@@ -1,0 +1,218 @@
+"""From a project's store to `ReportData`: reads records and curves, picks, gates and blurs the pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mien
+from mien.core import (
+    Assessment,
+    Boxes,
+    Claim,
+    Clip,
+    Failure,
+    Frames,
+    MienError,
+    Observation,
+    Run,
+    Signal,
+    Source,
+    Trace,
+    Track,
+)
+from mien.export.report.data import ClipView, Event, ModelView, Picture, Project, ReportData, SignalView, Waiting
+from mien.media import Decoder
+from mien.pipeline import Project as Opened
+from mien.pipeline import Stack
+from mien.policy import WAITING_CODE, may_show
+
+PICTURES_PER_CLIP = 4
+PICTURE_SIDE_PX = 480
+AGE_SDS = 2.0
+BLUR_GROW = 0.35
+
+
+def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> ReportData:
+    """Everything the report shows. Pictures are shown only where the display rules pass each of them."""
+    store = project.store
+    stack = Stack(project.config)
+    try:
+        sources = store.all(Source)
+        clips: list[ClipView] = []
+        for source in sources:
+            mine = sorted(store.all(Clip, "source_sha = ?", (source.sha256,)), key=lambda c: c.span)
+            clips += [_clip(project, stack, source, clip, pictures, blur) for clip in mine]
+        runs = tuple(sorted(store.all(Run), key=lambda r: r.started_utc))
+        waiting = {r.stage: r.note or "" for r in store.stages() if r.state == WAITING_CODE}
+        return ReportData(
+            Project(project.name, project.config.context, runs[0].started_utc if runs else "", mien.__version__),
+            runs,
+            tuple(sources),
+            tuple(clips),
+            tuple(_models(stack)),
+            tuple(store.all(Failure)),
+            tuple(Waiting(stage, note) for stage, note in sorted(waiting.items())),
+            _notes(clips),
+        )
+    finally:
+        stack.close()
+
+
+def _clip(project: Opened, stack: Stack, source: Source, clip: Clip, pictures: bool, blur: bool) -> ClipView:
+    store, where = project.store, ("clip_id = ?", (clip.id,))
+    observations = store.all(Observation, *where)
+    traces = store.all(Trace, *where)
+    shown: tuple[Picture, ...] = ()
+    withheld: str | None = "pictures were not asked for"
+    if source.kind == "audio":
+        withheld = None
+    elif pictures:
+        shown, withheld = _pictures(project, stack, source, clip, observations, blur)
+    return ClipView(
+        clip,
+        source,
+        tuple(store.all(Track, *where)),
+        tuple(observations),
+        tuple(_curve(project, s) for s in store.all(Signal, *where)),
+        tuple(_events(observations)),
+        tuple(sorted(store.all(Assessment, *where), key=lambda a: (a.span, a.track_id or ""))),
+        traces[0] if traces else None,
+        tuple(_in_order(store.all(Claim, "trace_id = ?", (traces[0].id,)))) if traces else (),
+        shown,
+        withheld,
+    )
+
+
+_KINDS = ("inference", "alternative", "uncertainty", "recommendation", "observation")
+
+
+def _in_order(claims: list[Claim]) -> list[Claim]:
+    return sorted(claims, key=lambda c: (_KINDS.index(c.kind) == 4, c.span.start_us, _KINDS.index(c.kind), c.id))
+
+
+def _curve(project: Opened, signal: Signal) -> SignalView:
+    table = project.store.table(signal.array)
+    if table is None:
+        raise MienError("store.array-damaged", f"the array {signal.array} is missing", "run 'mien doctor --repair'")
+    value = table["value"].to_numpy().astype(np.float64)
+    gap = (
+        table["gap"].to_numpy(zero_copy_only=False).astype(bool) if "gap" in table.column_names else ~np.isfinite(value)
+    )
+    return SignalView(signal, table["t_us"].to_numpy(), value, table["sd"].to_numpy().astype(np.float64), gap)
+
+
+def _events(observations: list[Observation]) -> list[Event]:
+    found: list[Event] = []
+    for o in observations:
+        if o.target == "vocal.kind":
+            kind = max(o.dist, key=lambda d: d[1])[0]
+            text = "speech-like sound" if kind == "speech" else "vocal sound, not clearly speech"
+            found.append(Event(o.id, "vocal", text, o.span))
+        elif o.target == "presence":
+            found.append(Event(o.id, "presence", "in view", o.span, o.track_id))
+    return sorted(found, key=lambda e: (e.span, e.id))
+
+
+def _models(stack: Stack) -> list[ModelView]:
+    rows: list[ModelView] = []
+    for slot in stack.slots():
+        spec = stack.spec(slot)
+        if spec.weights:
+            weak = any(m.weak for m in spec.measured)
+            rows.append(ModelView(spec.name, slot, stack.label(slot), spec.weights.licences, spec.measured, weak))
+    return rows
+
+
+def _notes(clips: list[ClipView]) -> tuple[str, ...]:
+    missing = [m for c in clips if c.trace for m in c.trace.missing]
+    return tuple(dict.fromkeys(missing))
+
+
+# ---------------------------------------------------------------- pictures
+
+
+def _pictures(
+    project: Opened, stack: Stack, source: Source, clip: Clip, observations: list[Observation], blur: bool
+) -> tuple[tuple[Picture, ...], str | None]:
+    """Pictures of a clip, or the reason there are none. Each shown frame passes the gate itself, not only its clip."""
+    score = next((o.value for o in observations if o.target == "explicit.max"), None)
+    ages = [
+        (o.value - AGE_SDS * (o.sd or 0), o.value + AGE_SDS * (o.sd or 0))
+        for o in observations
+        if o.target == "age" and o.value is not None
+    ]
+    faces = sum(o.target == "presence" for o in observations)
+    decision = may_show(project.config.context, score, ages, max(0, faces - len(ages)))
+    if not decision.show:
+        return (), decision.reason
+    times = [
+        clip.span.start_us + clip.span.duration_us * (2 * i + 1) // (2 * PICTURES_PER_CLIP)
+        for i in range(PICTURES_PER_CLIP)
+    ]
+    times = sorted(set(times))
+    try:
+        with contextlib.ExitStack() as closing:
+            decoder = closing.enter_context(Decoder(Path(source.path)))
+            stills = decoder.stills(times, PICTURE_SIDE_PX)
+            gate: Any = stack.get("explicit").run(stills)
+            boxes: Boxes | None = stack.get("faces").run(stills) if blur and stack.has("faces") else None
+    except MienError as error:
+        return (), f"pictures could not be made: {error.message}"
+    if blur and boxes is None:
+        return (), "faces cannot be blurred: the slot 'faces' is off"
+    held: list[Picture] = []
+    for i in range(len(stills)):
+        if may_show(project.config.context, float(gate.value[i]), ages, max(0, faces - len(ages))).show:
+            caption = "faces blurred" if blur else ""
+            held.append(Picture(int(stills.t_us[i]), _jpeg(stills, i, boxes), caption))
+    return (tuple(held), None) if held else ((), "no single picture passed the explicit-content gate")
+
+
+def _jpeg(frames: Frames, index: int, boxes: Boxes | None) -> bytes:
+    import cv2
+
+    image = frames.pixels[index].copy()
+    h, w = image.shape[:2]
+    for x1, y1, x2, y2 in boxes.of_frame(index).xyxy if boxes is not None else ():
+        dx, dy = BLUR_GROW * (x2 - x1), BLUR_GROW * (y2 - y1)
+        left, top = max(0, int(x1 - dx)), max(0, int(y1 - dy))
+        right, bottom = min(w, int(np.ceil(x2 + dx))), min(h, int(np.ceil(y2 + dy)))
+        if right > left and bottom > top:
+            part = image[top:bottom, left:right]
+            # Down to a dozen cells and up again: unlike a light blur, nothing of the face can be computed back.
+            small = cv2.resize(part, (min(8, part.shape[1]), min(8, part.shape[0])), interpolation=cv2.INTER_AREA)
+            smooth = cv2.resize(small, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_LINEAR)
+            image[top:bottom, left:right] = smooth
+    ok, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    if not ok:
+        raise MienError("report.no-jpeg", "a picture could not be encoded")
+    return coded.tobytes()
+
+
+def write(project: Opened, path: Path, *, pictures: bool = True, blur: bool = True) -> Path:
+    """Render the report to a file.
+
+    Raises:
+        MienError: `weights.missing` when uPlot was never fetched; `report.not-writable`.
+    """
+    from mien.export.report.render import render
+    from mien.models.weights import resolve, select
+
+    (entry,) = select(["uplot"])
+    files = resolve(entry.weights)
+    js, css = (files[name].read_text(encoding="utf-8") for name in ("uPlot.iife.min.js", "uPlot.min.css"))
+    html = render(collect(project, pictures=pictures, blur=blur), js, css)
+    temporary = path.with_suffix(path.suffix + ".tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(html, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise MienError(
+            "report.not-writable", f"cannot write {path}: {error.strerror}", "choose another path: --out"
+        ) from error
+    return path

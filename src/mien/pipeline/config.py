@@ -1,0 +1,171 @@
+"""`mien.toml`: context, stack, analysis, fusion. Flag > environment > file > default; every value knows its origin."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from mien.core import Context, MienError, Strict
+from mien.fusion import FusionConfig
+from mien.policy import MISSING_CONTEXT
+
+FILE = "mien.toml"
+
+
+class Analysis(Strict):
+    """How media is read."""
+
+    fps: Annotated[float, Gt(0), Le(60)] = Field(5.0, description="analysed frames per second of media")
+    max_side_px: Annotated[int, Ge(160), Le(4096)] = Field(1280, description="frames are downscaled to this long side")
+    max_clip_s: Annotated[float, Ge(5), Le(600)] = Field(60.0, description="longer takes are split")
+    window_s: Annotated[float, Ge(0.5), Le(30)] = Field(2.0, description="span of one observation and assessment")
+    threads: Annotated[int, Ge(1), Le(64)] = Field(2, description="frames analysed side by side")
+
+
+class Stack(Strict):
+    """Which adapter fills each slot; "off" leaves the slot out."""
+
+    objects: str = Field("object.nanodet", description="people and objects")
+    faces: str = Field("face.centerface", description="face boxes")
+    landmarks: str = Field("landmarks.facemesh", description="face landmarks, for geometry")
+    expression: str = Field("expression.minixception", description="7-class facial expression")
+    explicit: str = Field("explicit.opennsfw", description="explicit-content gate")
+    age: str = Field("age.ageandgender", description="age interval for display and export rules only")
+    vad: str = Field("vad.silero", description="speech probability")
+    pitch: str = Field("pitch.swiftf0", description="f0 and voicing")
+    voice_embedding: str = Field("voice.whisper", description="sound embedding, in memory only")
+    voice_affect: str = Field("voice.state", description="vocal affect head")
+    voice_arousal: str = Field("voice.arousal", description="vocal arousal head")
+
+
+class Project(Strict):
+    context: Context = Field(description="care, research or studio")
+    name: str = Field("", description="shown in reports; the folder's name if empty")
+
+
+class Config(BaseSettings):
+    """Everything that decides a result, and nothing else."""
+
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="MIEN_", env_nested_delimiter="__")
+
+    project: Project
+    analysis: Analysis = Analysis()  # pyright: ignore[reportCallIssue]
+    stack: Stack = Stack()  # pyright: ignore[reportCallIssue]
+    adapters: dict[str, dict[str, bool | int | float | str]] = Field({}, description="settings per adapter name")
+    fusion: FusionConfig = FusionConfig()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The file and the flags arrive together through `load`, already ordered; the environment is merged there too.
+        return (init_settings,)
+
+    @property
+    def context(self) -> Context:
+        return self.project.context
+
+
+Origin = Literal["flag", "environment", "file", "default"]
+
+
+def load(root: Path | None, flags: dict[str, Any] | None = None) -> tuple[Config, dict[str, Origin]]:
+    """Read the configuration of a project and where each value came from (dotted key → origin).
+
+    Raises:
+        MienError: `config.no-context`, `config.invalid` (names the key), `config.not-toml`.
+    """
+    file: dict[str, Any] = {}
+    if root is not None:
+        try:
+            file = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise MienError("config.not-toml", f"{FILE} cannot be read: {error}", f"mend {FILE}") from error
+    environment = EnvSettingsSource(Config, env_prefix="MIEN_", env_nested_delimiter="__")()
+    merged: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    layers: tuple[tuple[Origin, dict[str, Any]], ...] = (
+        ("file", file),
+        ("environment", environment),
+        ("flag", flags or {}),
+    )
+    for origin, layer in layers:
+        _merge(merged, layer, origin, origins, "")
+    if "context" not in merged.get("project", {}):
+        raise MienError("config.no-context", MISSING_CONTEXT, "mien init DIR --context care|research|studio")
+    try:
+        config = Config(**merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise MienError(
+            "config.invalid",
+            f"{key}: {first['msg']} (got {first.get('input')!r})",
+            "see every key with: mien config show",
+        ) from error
+    return config, {key: origins.get(key, "default") for key in flatten(config.model_dump(mode="json"))}
+
+
+def flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values by dotted key."""
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and value:
+            out |= flatten(value, f"{name}.")
+        else:
+            out[name] = value
+    return out
+
+
+def _merge(
+    into: dict[str, Any], layer: dict[str, Any], origin: Origin, origins: dict[str, Origin], prefix: str
+) -> None:
+    for key, value in layer.items():
+        if isinstance(value, dict):
+            held = into.setdefault(key, {})
+            if isinstance(held, dict):
+                _merge(held, value, origin, origins, f"{prefix}{key}.")
+                continue
+        into[key] = value
+        origins[f"{prefix}{key}"] = origin
+
+
+def starter(context: Context, name: str) -> str:
+    """The `mien.toml` that `mien init` writes."""
+    return (
+        "# mien project. Every key and its default: mien config show\n\n"
+        f'[project]\ncontext = "{context}"\nname = {_quoted(name)}\n\n'
+        "[analysis]\n# fps = 5.0           # analysed frames per second of media\n"
+        "# window_s = 2.0      # span of one observation and assessment\n\n"
+        '[stack]\n# expression = "off"  # leave a slot out, or name another adapter (mien models list)\n'
+    )
+
+
+def _quoted(text: str) -> str:
+    import json
+
+    return json.dumps(text, ensure_ascii=False)
+
+
+def find_root(start: Path) -> Path:
+    """The project folder at or above `start`; `project.not-found` otherwise."""
+    start = start.resolve()
+    for folder in (start, *start.parents):
+        if (folder / FILE).is_file():
+            return folder
+    raise MienError(
+        "project.not-found",
+        f"there is no mien project at or above {start.name or start}",
+        "mien init DIR --context care|research|studio, then: mien -C DIR run VIDEO",
+    )

@@ -1,0 +1,192 @@
+"""A project: a folder with `mien.toml` and `mien.db`. Init, open, run, retry, status."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import mien
+from mien.core import Clip, Context, Failure, Item, MienError, Run, Source, digest
+from mien.core.records import Observation
+from mien.pipeline.config import FILE, Config, find_root, load, starter
+from mien.pipeline.events import Listener, silent
+from mien.pipeline.run import Runner, utc_now
+from mien.policy import CONTEXTS, EXPLICIT_LIMIT, MISSING_CONTEXT, WAITING_CODE
+from mien.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one run did: stages done, units failed, stages waiting for a person, and the failures that stand now."""
+
+    done: int
+    failed: int
+    waiting: int
+    failures: tuple[Failure, ...]
+
+
+class Project:
+    """A mien project. Opened for reading; a run opens it for writing and holds a lock meanwhile."""
+
+    def __init__(self, root: Path | None, config: Config, origins: dict[str, Any], store: Store) -> None:
+        self.root, self.config, self.origins, self.store = root, config, origins, store
+
+    @classmethod
+    def init(cls, root: Path, context: str | None, name: str = "") -> Self:
+        """Make a project folder.
+
+        Raises:
+            MienError: `config.no-context`, `config.unknown-context`, `project.exists`, `project.not-writable`.
+        """
+        if context is None:
+            raise MienError("config.no-context", MISSING_CONTEXT, f"mien init {root} --context care|research|studio")
+        if context not in CONTEXTS:
+            raise MienError("config.unknown-context", f"there is no context {context!r}; {MISSING_CONTEXT}")
+        if (root / FILE).exists():
+            raise MienError("project.exists", f"{root} is a project already", f"mien -C {root} run VIDEO")
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            (root / FILE).write_text(starter(context, name or root.resolve().name), encoding="utf-8")
+            Store(root, write=True).close()
+        except OSError as error:
+            raise MienError("project.not-writable", f"cannot make a project in {root}: {error.strerror}") from error
+        return cls.open(root)
+
+    @classmethod
+    def open(cls, folder: Path, flags: dict[str, Any] | None = None) -> Self:
+        """Open the project at or above a folder. Raises MienError `project.not-found`, `config.*`, `store.*`."""
+        root = find_root(folder)
+        config, origins = load(root, flags)
+        if not (root / "mien.db").exists():
+            Store(root, write=True).close()
+        return cls(root, config, origins, Store(root))
+
+    @classmethod
+    def in_memory(cls, context: Context, flags: dict[str, Any] | None = None) -> Self:
+        """A project without a folder: nothing is kept."""
+        config, origins = load(None, {"project": {"context": context}, **(flags or {})})
+        return cls(None, config, origins, Store(None))
+
+    @property
+    def name(self) -> str:
+        return self.config.project.name or (self.root.resolve().name if self.root else "in memory")
+
+    def close(self) -> None:
+        self.store.close()
+
+    # ------------------------------------------------------------ work
+
+    def run(self, inputs: Sequence[str | Path] = (), *, listener: Listener = silent, command: str = "run") -> Outcome:
+        """Register inputs (files or folders) and bring everything up to date.
+
+        Raises:
+            MienError: `weights.missing`, `store.busy`, `config.*`; a bad input is a failure row, not an exception.
+        """
+        store = Store(self.root, write=True) if self.root else self.store
+        run_id = f"run-{utc_now()}"
+        config_sha = digest(self.config.model_dump(mode="json"))
+        run = Run(run_id, utc_now(), None, command, mien.__version__, self.config.context, config_sha)
+        try:
+            runner = Runner(store, self.config, run_id=run_id, listener=listener)
+            try:
+                runner.require_weights()
+                store.put([run], unit=run_id, stage="run")
+                for path in expand(inputs):
+                    runner.register(path)
+                runner.run()
+            finally:
+                runner.close()
+            finished = Run(run_id, run.started_utc, utc_now(), command, mien.__version__, run.context, config_sha)
+            store.put([finished], unit=run_id, stage="run")
+            return Outcome(runner.done, runner.failed, runner.waiting, tuple(store.all(Failure)))
+        finally:
+            if self.root:
+                store.close()
+
+    def retry(self, *, listener: Listener = silent) -> Outcome:
+        """Do again what failed, and only that (and what depends on it)."""
+        failures = self.store.all(Failure)
+        again: list[Path] = []
+        if self.root:
+            with Store(self.root, write=True) as store:
+                store.forget_stages((f.unit, f.stage) for f in failures)
+        else:
+            self.store.forget_stages((f.unit, f.stage) for f in failures)
+        units = {f.unit for f in failures if f.stage == "register"}
+        for item in self.store.all(Item):
+            if item.origin in units or units & set(item.source_shas):
+                again.append(Path(item.origin))
+        return self.run(again, listener=listener, command="retry")
+
+    def repair(self) -> None:
+        """Forget results whose arrays are missing or damaged; the next run makes them again."""
+        if self.root:
+            with Store(self.root, write=True) as store:
+                store.forget_stages(store.damaged())
+
+    def status(self) -> dict[str, Any]:
+        """Counts and reasons, ready for JSON."""
+        stages = self.store.stages()
+        waiting = [s for s in stages if s.state == WAITING_CODE]
+        explicit = self.store.all(Observation, "target = 'explicit.max' AND value >= ?", (EXPLICIT_LIMIT,))
+        sources = self.store.all(Source)
+        return {
+            "project": self.name,
+            "context": self.config.context,
+            "sources": [
+                {
+                    "name": Path(s.path).name,
+                    "sha256": s.sha256,
+                    "state": s.state,
+                    "code": s.code,
+                    "coverage": s.coverage,
+                    "duration_s": s.duration_us / 1e6,
+                    "clips": len(self.store.all(Clip, "source_sha = ?", (s.sha256,))),
+                }
+                for s in sources
+            ],
+            "stages": dict(Counter(s.state for s in stages)),
+            "waiting": {
+                "stages": sorted({s.stage for s in waiting}),
+                "clips": len({s.unit for s in waiting}),
+                "needs": waiting[0].note if waiting else None,
+            },
+            "quarantined_clips": [o.clip_id for o in explicit],
+            "failures": [
+                {
+                    "unit": f.unit,
+                    "stage": f.stage,
+                    "code": f.code,
+                    "message": f.message,
+                    "hint": f.hint,
+                    "attempt": f.attempt,
+                }
+                for f in self.store.all(Failure)
+            ],
+            "unfinished_runs": [r.id for r in self.store.all(Run, "finished_utc IS NULL")],
+        }
+
+
+def expand(inputs: Sequence[str | Path]) -> list[Path]:
+    """Absolute paths of the inputs; a folder stands for the files below it (hidden ones left out), in name order."""
+    found: list[Path] = []
+    for given in inputs:
+        path = Path(os.path.abspath(given))
+        if path.is_dir() and not path.is_symlink():
+            files = sorted(
+                p
+                for p in path.rglob("*")
+                if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
+            )
+            if not files:
+                raise MienError(
+                    "input.empty-folder", f"there is no file in {given}", "give a video, or a folder of them"
+                )
+            found += files
+        else:
+            found.append(path)
+    return found

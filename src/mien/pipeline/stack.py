@@ -1,0 +1,95 @@
+"""The models of a run: opened once, when first needed, and closed together."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+from mien.core import AdapterSpec, Device, Fingerprint, MienError, fingerprint
+from mien.models.weights import effective, load_adapters, open_adapter, resolve, unknown
+from mien.pipeline.config import Config
+from mien.store import Store
+
+
+class Stack:
+    """Slot → adapter, as `mien.toml` says.
+
+    Raises:
+        MienError: `models.unknown`, `config.invalid` when a slot names what does not exist or fit.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._open: dict[str, Any] = {}
+        self._specs: dict[str, tuple[AdapterSpec, Any]] = {}
+        for slot, name in config.stack.model_dump().items():
+            if name != "off":
+                self._specs[slot] = self._spec(slot, name)
+
+    def _spec(self, slot: str, name: str) -> tuple[AdapterSpec, Any]:
+        adapters = load_adapters()
+        if name not in adapters:
+            raise unknown(name, [n for n, c in adapters.items() if c.spec.slot == slot])
+        cls: Any = adapters[name]
+        if cls.spec.slot != slot:
+            raise MienError(
+                "config.wrong-slot", f"{name!r} fills the slot {cls.spec.slot!r}, not {slot!r}", "mien models list"
+            )
+        try:
+            settings = cls.Config(**self._config.adapters.get(name, {}))
+        except ValueError as error:
+            raise MienError(
+                "config.invalid", f"adapters.{name}: {error}", "see its keys: mien models list --json"
+            ) from error
+        weights = cls.spec.weights
+        # The user's own file in place of the published one has its own fingerprint.
+        return dataclasses.replace(cls.spec, weights=effective(weights) if weights else None), settings
+
+    def slots(self) -> list[str]:
+        return list(self._specs)
+
+    def has(self, slot: str) -> bool:
+        return slot in self._specs
+
+    def spec(self, slot: str) -> AdapterSpec:
+        return self._specs[slot][0]
+
+    def fingerprint(self, slot: str) -> Fingerprint | None:
+        """The fingerprint of what fills the slot, or None when it is off."""
+        held = self._specs.get(slot)
+        return fingerprint(*held) if held else None
+
+    def label(self, slot: str) -> str:
+        return str(self.fingerprint(slot) or "off")
+
+    def get(self, slot: str) -> Any:
+        """The opened adapter of a slot."""
+        if slot not in self._open:
+            spec, settings = self._specs[slot]
+            self._open[slot] = open_adapter(spec.name, settings, Device(threads=self._config.analysis.threads))
+        return self._open[slot]
+
+    def missing_weights(self) -> list[str]:
+        """Names of models whose weights are not on this machine."""
+        absent: list[str] = []
+        for spec, _ in self._specs.values():
+            if spec.weights:
+                try:
+                    resolve(spec.weights)
+                except MienError:
+                    absent.append(spec.name)
+        return absent
+
+    def register(self, store: Store) -> None:
+        """Write every adapter's fingerprint into the project, so that old results stay explainable."""
+        for slot, (spec, settings) in self._specs.items():
+            held = fingerprint(spec, settings)
+            store.put_adapter(
+                str(held), spec.name, slot, held.weights_sha256, json.dumps(settings.model_dump(mode="json"))
+            )
+
+    def close(self) -> None:
+        for model in self._open.values():
+            model.close()
+        self._open.clear()
