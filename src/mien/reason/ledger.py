@@ -31,7 +31,7 @@ class Ledger:
 
 def reason(ledger: Ledger) -> tuple[Trace, list[Claim]]:
     """Claims about one clip in the order a reader wants them: readings, doubts, advice, then what was observed."""
-    trace_id = content_id("trace", ledger.clip.id, ENGINE, [a.id for a in ledger.assessments], ledger.missing)
+    trace_id = content_id("trace", ledger.clip.id, ENGINE, sorted(a.id for a in ledger.assessments), ledger.missing)
     writer = _Writer(trace_id, {o.id: o for o in ledger.observations}, _names(ledger.tracks))
     for episode in _episodes(ledger.assessments):
         _read(writer, episode)
