@@ -139,11 +139,7 @@ def _counts(data: ReportData) -> list[tuple[str, str, str]]:
         ("Person tracks", str(persons), "numbered anew in each clip"),
         ("Observations", f"{sum(len(c.observations) for c in data.clips):,}".replace(",", " "), ""),
         ("Assessments", str(len(assessed)), f"{left_open} left open" if left_open else ""),
-        (
-            "Claims",
-            str(len(claims)),
-            f"{bare} without evidence" if bare else "each with its evidence" if claims else "",
-        ),
+        ("Claims", str(len(claims)), standing),
     ]
     if data.failures:
         rows.append(("Failures", str(len(data.failures)), "see what could not be analysed"))
