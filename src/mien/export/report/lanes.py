@@ -24,11 +24,15 @@ def _mark(view: ClipView, identity: str, label: str, text: str, span: Span) -> M
 def lanes(view: ClipView, names: dict[str, str], cited: set[str]) -> tuple[Lane, ...]:
     drawn: list[Lane] = []
     seen = {e.track_id for e in view.events if e.kind == "presence"}
+    things: list[Mark] = []
     for track in view.tracks:
-        if track.id not in seen:
-            mark = _mark(view, "", f"{names[track.id]} in view, {words.between(track.span)}", "", track.span)
-            kind = "object" if track.kind == "object" else "presence"
-            drawn.append(Lane(names[track.id], kind, track.id, (mark,)))
+        mark = _mark(view, "", f"{names[track.id]} in view, {words.between(track.span)}", "", track.span)
+        if track.kind == "object":
+            things.append(replace(mark, text=names[track.id]))
+        elif track.id not in seen:
+            drawn.append(Lane(names[track.id], "presence", track.id, (mark,)))
+    if things:
+        drawn.append(Lane("Objects in view", "object", "", *_stack(things, 4)))
     groups: dict[tuple[str, str | None], list[Event]] = {}
     for event in view.events:
         groups.setdefault((event.kind, event.track_id), []).append(event)
@@ -41,7 +45,8 @@ def lanes(view: ClipView, names: dict[str, str], cited: set[str]) -> tuple[Lane,
             for e in events
         ]
         drawn.append(Lane(name, lane, track_id or "", *_stack(marks, 1 if lane == "presence" else 3)))
-    drawn.sort(key=lambda lane: ("presence", "object", "event").index(lane.kind))
+    # A stable sort: people first, then what happened, then things.
+    drawn.sort(key=lambda lane: ("presence", "event", "object").index(lane.kind))
     drawn += _moment_lanes(view, names)
     named = [(o.id, f"{words.title(o.target)}: {words.answer(o)}", o.span) for o in view.observations if o.id in cited]
     if named:

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
@@ -129,14 +130,15 @@ def _counts(data: ReportData) -> list[tuple[str, str, str]]:
     seconds = sum(c.clip.span.duration_us for c in data.clips) / US
     assessed = [a for c in data.clips for a in c.assessments]
     left_open = sum(a.abstained for a in assessed)
-    persons = sum(t.kind != "object" for c in data.clips for t in c.tracks)
+    kinds = Counter(t.kind for c in data.clips for t in c.tracks)
+    tracks = ", ".join(f"{n} {kind}{'s' if n > 1 else ''}" for kind, n in sorted(kinds.items()))
     claims = [c for view in data.clips for c in view.claims]
     bare = sum(not c.evidence_ids for c in claims)
     standing = f"{bare} without evidence" if bare else "each with its evidence" if claims else ""
     rows = [
         ("Sources", str(len(data.sources)), ""),
         ("Clips", str(len(data.clips)), clock(round(seconds * US))[:-3] + " min in all"),
-        ("Person tracks", str(persons), "numbered anew in each clip"),
+        ("Tracks", str(kinds.total()), tracks),
         ("Observations", f"{sum(len(c.observations) for c in data.clips):,}".replace(",", " "), ""),
         ("Assessments", str(len(assessed)), f"{left_open} left open" if left_open else ""),
         ("Claims", str(len(claims)), standing),

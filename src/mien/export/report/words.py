@@ -82,7 +82,7 @@ def order(name: str) -> tuple[int, str]:
 
 
 def people(tracks: Sequence[Track]) -> dict[str, str]:
-    """A name per track: the assigned pseudonym, else a number that means nothing outside this clip."""
+    """A name per track: the assigned pseudonym, else "Face 2" or "Person 1", numbered anew in each clip."""
     names: dict[str, str] = {}
     for track in tracks:
         if track.kind == "object":
@@ -90,7 +90,8 @@ def people(tracks: Sequence[Track]) -> dict[str, str]:
         elif track.subject_id != UNASSIGNED:
             names[track.id] = track.subject_id
         else:
-            names[track.id] = f"Person {sum(n.startswith('Person ') for n in names.values()) + 1}"
+            kind = track.kind.capitalize()
+            names[track.id] = f"{kind} {sum(n.startswith(kind + ' ') for n in names.values()) + 1}"
     return names
 
 
