@@ -25,6 +25,7 @@ from mien.core import (
     missing_extra,
 )
 from mien.pipeline import Listener, Outcome, Project, silent
+from mien.reason import in_order
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +142,7 @@ class ClipView:
     @property
     def claims(self) -> list[Claim]:
         trace = self.trace
-        return self._project.store.all(Claim, "trace_id = ?", (trace.id,)) if trace else []
+        return in_order(self._project.store.all(Claim, "trace_id = ?", (trace.id,))) if trace else []
 
     def signals(self, name: str) -> Curves:
         return Clips(self._project, [self]).signals(name)

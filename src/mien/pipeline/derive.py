@@ -16,7 +16,8 @@ from mien.pipeline.rows import columns, table, windows
 from mien.pipeline.stack import Stack
 from mien.pipeline.vision import track_id
 from mien.reason import Ledger, reason
-from mien.signals import DESCRIPTORS, ou_filter
+from mien.signals import descriptors
+from mien.signals.kalman import ou_filter
 from mien.store import Store
 
 Array = npt.NDArray[Any]
@@ -104,10 +105,10 @@ def signals_stage(view: View) -> Answer:
             )
     landmarks = view.held("landmarks")
     if landmarks is not None and landmarks.num_rows:
-        held = columns(landmarks, ("t_us", "track", *DESCRIPTORS))
+        held = columns(landmarks, ("t_us", "track", *descriptors.UNITS))
         for track in _face_tracks(view):
             mine = held["track"] == _index(view, track)
-            for name, unit in DESCRIPTORS.items():
+            for name, unit in descriptors.UNITS.items():
                 grid = _gridded(track.span, held["t_us"][mine], held[name][mine])
                 made.append(
                     _signal(view, f"face.{name}", unit, *grid, view.stack.label("landmarks"), track.id, ("landmarks",))

@@ -9,7 +9,8 @@ import numpy as np
 from mien.core import US, Clip, Curve, Observation, Sound, Span
 from mien.pipeline.rows import columns, observe, table
 from mien.pipeline.stack import Stack
-from mien.signals import describe, vocal_segments
+from mien.signals.acoustics import describe
+from mien.signals.vocal import vocal_segments
 
 RULE = "rule.vocal-segments@1"
 STEP_US = 50_000

@@ -16,13 +16,10 @@ from mien.core import US, Boxes, Clip, Faces, Frames, Span, Track, content_id
 from mien.pipeline.config import Analysis
 from mien.pipeline.rows import columns, mean_dist, observe, table, windows
 from mien.pipeline.stack import Stack
-from mien.signals import (
-    DESCRIPTORS,
-    MotionEnergy,
-    Tracker,
-    TrackerConfig,
-    affect_of,
-)
+from mien.signals import descriptors
+from mien.signals.affect import affect_of
+from mien.signals.motion import MotionEnergy
+from mien.signals.tracking import Tracker, TrackerConfig
 
 Array = npt.NDArray[Any]
 Records = list[Any]
@@ -31,7 +28,7 @@ BOX = ("x1", "y1", "x2", "y2")
 POINTS = tuple(f"p{i}{axis}" for i in range(5) for axis in "xy")
 AGE_EVERY_S = 2.0
 # Scores of the two detectors mean different things, so each has its own thresholds.
-THRESHOLDS = {"objects": {"high": 0.4, "new": 0.45}, "faces": {"high": 0.5, "new": 0.5}}
+TRACKERS = {"objects": TrackerConfig(high=0.4, new=0.45), "faces": TrackerConfig(high=0.5, new=0.5)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ class _Boxes:
         self._model, self._label = stack.get(slot), stack.label(slot)
         # A still picture has one frame: what is seen there counts at once.
         hits = 1 if clip.span.duration_us <= 1 else 2
-        self._tracker = Tracker(TrackerConfig(min_hits=hits, **THRESHOLDS[slot]))
+        self._tracker = Tracker(TRACKERS[slot].model_copy(update={"min_hits": hits}))
         self._rows: list[tuple[Array, Array, Boxes]] = []
         self._names: tuple[str, ...] = ()
         self._size = (1, 1)
@@ -273,13 +270,13 @@ class LandmarksPass(_PerFace):
     def feed(self, frames: Frames, faces: Tracked | None) -> None:
         seen = (faces or _nobody(frames)).only_tracked()
         if len(seen.track):
-            self._add(seen, describe_face(self._model.run(seen.faces)))
+            self._add(seen, descriptors.describe(self._model.run(seen.faces)).values)
 
     def finish(self) -> tuple[Records, Tables]:
-        t, track, values, quality = self._gathered(len(DESCRIPTORS))
+        t, track, values, quality = self._gathered(len(descriptors.UNITS))
         records: Records = []
         for who, span, rows in self._windows(t, track):
-            for k, (name, unit) in enumerate(DESCRIPTORS.items()):
+            for k, (name, unit) in enumerate(descriptors.UNITS.items()):
                 mine = values[rows, k]
                 n = int(np.isfinite(mine).sum())
                 records.append(
@@ -297,7 +294,7 @@ class LandmarksPass(_PerFace):
                         reason=None if n else "face-not-measurable",
                     )
                 )
-        data = {"t_us": t, "track": track.astype(np.int32)} | {n: values[:, i] for i, n in enumerate(DESCRIPTORS)}
+        data = {"t_us": t, "track": track.astype(np.int32)} | {n: values[:, i] for i, n in enumerate(descriptors.UNITS)}
         return records, {f"landmarks/{self._clip.id}": table(data)}
 
 

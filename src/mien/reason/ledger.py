@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 from mien.core import Assessment, Claim, Clip, Observation, Span, Trace, Track, clock, content_id
 from mien.core.records import ClaimKind, Dist
@@ -41,6 +42,12 @@ def reason(ledger: Ledger) -> tuple[Trace, list[Claim]]:
         writer.add("uncertainty", f"missing({text.split(':')[0]})", f"Not known: {text}.", ledger.clip.span, None, ())
     conclusion = _conclusion(ledger, writer.claims)
     return Trace(trace_id, ledger.clip.id, ENGINE, conclusion, ledger.missing), writer.claims
+
+
+def in_order(claims: Iterable[Claim]) -> list[Claim]:
+    """Claims as a reader wants them: readings and doubts by time, then what was merely observed."""
+    kinds = get_args(ClaimKind)
+    return sorted(claims, key=lambda c: (c.kind == "observation", c.span, kinds.index(c.kind), c.id))
 
 
 # ---------------------------------------------------------------- readings

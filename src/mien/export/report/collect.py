@@ -29,6 +29,7 @@ from mien.media import Decoder
 from mien.pipeline import Project as Opened
 from mien.pipeline import Stack
 from mien.policy import WAITING_CODE, may_show
+from mien.reason import in_order
 
 PICTURES_PER_CLIP = 4
 PICTURE_SIDE_PX = 480
@@ -81,17 +82,10 @@ def _clip(project: Opened, stack: Stack, source: Source, clip: Clip, pictures: b
         tuple(_events(observations)),
         tuple(sorted(store.all(Assessment, *where), key=lambda a: (a.span, a.track_id or ""))),
         traces[0] if traces else None,
-        tuple(_in_order(store.all(Claim, "trace_id = ?", (traces[0].id,)))) if traces else (),
+        tuple(in_order(store.all(Claim, "trace_id = ?", (traces[0].id,)))) if traces else (),
         shown,
         withheld,
     )
-
-
-_KINDS = ("inference", "alternative", "uncertainty", "recommendation", "observation")
-
-
-def _in_order(claims: list[Claim]) -> list[Claim]:
-    return sorted(claims, key=lambda c: (_KINDS.index(c.kind) == 4, c.span.start_us, _KINDS.index(c.kind), c.id))
 
 
 def _curve(project: Opened, signal: Signal) -> SignalView:

@@ -1,0 +1,90 @@
+"""kill -9 at random moments: nothing acknowledged is lost, and the end result is that of an uninterrupted run."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mien.pipeline import Project
+from mien.store import Store, canonical_dump
+
+KILLS = 30
+
+
+def start(root, *inputs) -> subprocess.Popen:
+    command = [sys.executable, "-m", "mien", "-C", str(root), "run", "--json", *map(str, inputs)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def acknowledged(text: str) -> set[tuple[str, str]]:
+    """(unit, stage) of every result the run reported as durable. The last line may be torn by the kill."""
+    events = [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+    return {(e["unit"], e["stage"]) for e in events if e["event"] == "stage"}
+
+
+def make(root):
+    """A project that cuts the short clip into several, so that kills fall into many different states."""
+    Project.init(root, "research").close()
+    config = root / "mien.toml"
+    config.write_text(config.read_text().replace("[analysis]\n", "[analysis]\nmax_clip_s = 2.0\nfps = 3.0\n"))
+    return root
+
+
+def dump(root) -> str:
+    with Store(root) as store:
+        assert store.integrity() == []
+        return canonical_dump(store)
+
+
+@pytest.mark.timeout(900)
+def test_thirty_kills_lose_nothing(tmp_path, short_real_clip):
+    started = time.monotonic()
+    reference = start(make(tmp_path / "whole"), short_real_clip)
+    everything = acknowledged(reference.communicate()[0])
+    assert reference.returncode == 0
+    whole_s = time.monotonic() - started
+    expected = dump(tmp_path / "whole")
+    assert len(everything) > 30
+
+    draw = random.Random(20261122)
+    kills = finished = rounds = 0
+    while kills < KILLS:
+        rounds += 1
+        root = make(tmp_path / f"round-{rounds}")
+        known: set[tuple[str, str]] = set()
+        while True:
+            run = start(root, short_real_clip)
+            if kills < KILLS:
+                try:
+                    out, _ = run.communicate(timeout=draw.uniform(0.2, 1.0) * whole_s)
+                except subprocess.TimeoutExpired:
+                    run.kill()
+                    kills += 1
+                    out, _ = run.communicate()
+            else:
+                out, _ = run.communicate()
+            known |= acknowledged(out)
+            with Store(root) as store:
+                assert store.integrity() == []
+                held = {(s.unit, s.stage) for s in store.stages() if s.key}
+            assert known <= held, f"acknowledged and lost: {known - held}"
+            if run.returncode == 0:
+                finished += 1
+                assert known == everything
+                assert dump(root) == expected
+                break
+    assert finished == rounds
+
+
+def test_a_second_run_does_nothing_and_a_changed_setting_does_only_what_it_touches(tmp_path, short_real_clip):
+    root = make(tmp_path / "project")
+    first = acknowledged(start(root, short_real_clip).communicate()[0])
+    assert acknowledged(start(root).communicate()[0]) == set()
+    config = root / "mien.toml"
+    config.write_text(config.read_text() + '\n[adapters."expression.minixception"]\ntemperature = 1.7\n')
+    again = {stage for _, stage in acknowledged(start(root).communicate()[0])}
+    assert again == {"expression", "affect", "assess", "claims"}
+    assert {stage for _, stage in first} > again
