@@ -6,6 +6,7 @@ import functools
 import os
 import re
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import quote
 
@@ -17,7 +18,7 @@ GIT_RAW = "https://raw.githubusercontent.com"
 HUB = "https://huggingface.co"
 
 
-def locate(source: str, name: str, version: str, members: Mapping[str, int], parts: Path) -> Located:
+def locate(source: str, name: str, version: str, members: Mapping[str, int], parts: Path, stack: ExitStack) -> Located:
     """Addresses of the members. A hub's address and token come from HF_ENDPOINT and HF_TOKEN, as its client has them.
 
     Raises:
@@ -34,7 +35,7 @@ def locate(source: str, name: str, version: str, members: Mapping[str, int], par
         root = f"{os.environ.get('HF_ENDPOINT', HUB).rstrip('/')}/{name}/resolve/{quote(version, safe='')}"
         token = os.environ.get("HF_TOKEN")
         auth = net.Bearer(token) if token else None
-    session = net.Session()
+    session = stack.enter_context(net.Session())
     urls = {member: f"{root}/{quote(member)}" for member in members}
     fetch = functools.partial(_files, session, urls, members, parts, auth)
     return Located(f"{source} {name} {version[:12]}", net.shown(root), sum(members.values()), fetch)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from mien.core import Asset, MienError, Weights
@@ -55,7 +56,8 @@ def pull(
     """
     models = {w.model: w for w in weights}
     failed: dict[str, MienError] = {}
-    with cache.only_one(lambda: progress("wait", "another 'mien models pull' is running", 0, None)):
+    waiting = functools.partial(progress, "wait", "another 'mien models pull' is running", 0, None)
+    with cache.only_one(waiting), contextlib.ExitStack() as stack:
         cache.sweep()
         missing = {m: _missing(w) for m, w in models.items()}
         present = tuple(m for m, assets in missing.items() if not assets)
@@ -65,7 +67,7 @@ def pull(
         for group, wanted in groups.items():
             progress("look", " ".join(group[:3]), 0, None)
             try:
-                found[group] = locate(group, [w.asset for w in wanted], parts)
+                found[group] = locate(group, [w.asset for w in wanted], parts, stack)
             except MienError as error:
                 failed |= dict.fromkeys(_models(wanted), error)
         plan = tuple(_download(located, groups[group]) for group, located in found.items())
@@ -136,16 +138,20 @@ def _room(located: Located, wanted: list[_Wanted]) -> None:
 def _fetch(located: Located, wanted: list[_Wanted], progress: Progress) -> dict[str, MienError]:
     """Fetch one package; gives the models whose files were wrong. Transport errors are raised."""
     by_member, failed = {w.asset.member: w for w in wanted}, {}
-    for member, chunks in located.files(_ticker(progress, located)):
-        w = by_member[member]
-        try:
-            _store(w, chunks)
-        except MienError as error:
-            if error.code not in ("weights.sha256", "weights.size"):
-                raise
-            failed |= dict.fromkeys(_models([w]), error)
-        except OSError as error:
-            raise MienError("weights.disk", f"{w.asset.file} cannot be written: {error}", "check the disk") from error
+    with contextlib.closing(located.files(_ticker(progress, located))) as files:
+        for member, chunks in files:
+            w = by_member[member]
+            try:
+                _store(w, chunks)
+            except MienError as error:
+                if error.code not in ("weights.sha256", "weights.size"):
+                    raise
+                failed |= dict.fromkeys(_models([w]), error)
+            except OSError as error:
+                raise MienError("weights.disk", f"{w.asset.file} is not written: {error}", "check the disk") from error
+            finally:
+                if isinstance(chunks, Generator):
+                    chunks.close()  # a traceback would keep it, and its part file, open
     progress("done", located.label, located.download_bytes or 0, located.download_bytes)
     return failed
 

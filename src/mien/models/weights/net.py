@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,14 @@ Tick = Callable[[int], None]
 
 
 class Session(requests.Session):
-    """A requests session whose CA file wins over REQUESTS_CA_BUNDLE, as pip's and npm's do."""
+    """A requests session whose CA file wins over REQUESTS_CA_BUNDLE, as pip's and npm's do; closing it closes every
+    answer that was left half read, whoever left it."""
 
     def __init__(
         self, *, cert: str = "", trusted: tuple[str, ...] = (), proxy: str = "", timeout_s: float = 30
     ) -> None:
         super().__init__()
+        self._answers: weakref.WeakSet[requests.Response] = weakref.WeakSet()
         self._cert, self._trusted, self._timeout_s = cert, trusted, timeout_s
         if proxy:
             self.proxies = {"http": proxy, "https": proxy}
@@ -43,7 +46,14 @@ class Session(requests.Session):
             options["verify"] = self._cert
         if options.get("timeout") is None:
             options["timeout"] = self._timeout_s
-        return super().request(method, url, **options)
+        response = super().request(method, url, **options)
+        self._answers.add(response)
+        return response
+
+    def close(self) -> None:
+        for response in list(self._answers):
+            response.close()
+        super().close()
 
 
 class Bearer(requests.auth.AuthBase):

