@@ -14,19 +14,15 @@ from scipy.optimize import minimize
 
 from mien.fusion import SourceEvidence, pool
 
-DATA = Path(__file__).parents[3] / "shared" / "data" / "votes_cremad"
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(not DATA.is_dir(), reason="needs ../shared/data/votes_cremad beside the checkout"),
-]
+pytestmark = pytest.mark.peer
 PSEUDO = 3.0  # votes added to each clip: half a vote per class
 
 
 @pytest.fixture(scope="module")
-def votes() -> tuple[np.ndarray, np.ndarray]:
+def votes(shared_data: Path) -> tuple[np.ndarray, np.ndarray]:
     """Counts float64 [clip, (voice, face, both), 6] and the actor of each clip."""
     by: dict[str, dict[str, list[int]]] = defaultdict(dict)
-    with (DATA / "tabulatedVotes.csv").open() as f:
+    with (shared_data / "votes_cremad" / "tabulatedVotes.csv").open() as f:
         for row in csv.DictReader(f):
             by[row["fileName"]][row[""][0]] = [int(row[c]) for c in "ADFHNS"]
     names = sorted(n for n, d in by.items() if len(d) == 3 and all(sum(v) for v in d.values()))

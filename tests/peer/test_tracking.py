@@ -12,19 +12,15 @@ import pytest
 from mien.signals.tracking import TrackerConfig
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [
-    pytest.mark.peer,
-    pytest.mark.skipif(
-        not (ROOT.parent / "shared" / "data" / "tracking").is_dir(), reason="needs ../shared/data/tracking"
-    ),
-]
+pytestmark = pytest.mark.peer
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch):
+def bench(monkeypatch: pytest.MonkeyPatch, shared_data: Path):
     monkeypatch.syspath_prepend(ROOT)
     import bench.tracking
 
+    monkeypatch.setattr(bench.tracking, "DATA", shared_data / "tracking")
     return bench.tracking
 
 

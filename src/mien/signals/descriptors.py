@@ -2,8 +2,8 @@
 
 Indices are those of the MediaPipe face mesh (Kartynnik et al. 2019). "Left" and "right" are the person's own. Points
 are first turned into the head's frame: a similarity (rotation, scale, shift) is fitted from rigid points of a neutral
-face (Umeyama 1991), the rotation is undone, and lengths are divided by the inter-ocular distance (between the midpoints of
-both eyes' corners, measured in three dimensions so that a turned head does not shorten it).
+face (Umeyama 1991), the rotation is undone, and lengths are divided by the inter-ocular distance: between the midpoints
+of both eyes' corners, in three dimensions, so that a turned head does not shorten it.
 """
 
 from __future__ import annotations

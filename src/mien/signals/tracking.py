@@ -8,7 +8,6 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Ge, Gt, Le
-from scipy.optimize import linear_sum_assignment
 
 from mien.core import Strict
 
@@ -257,6 +256,8 @@ def _assign(owner: I64, rows: Rows, columns: Rows, overlap: F64, least: float) -
     """Hungarian assignment of largest summed overlap; pairs below `least` stay apart. Writes into `owner`."""
     if not overlap.size:
         return
+    from scipy.optimize import linear_sum_assignment
+
     # pairs that may not match are worth nothing, so that they never pull a good pair apart
     i, j = linear_sum_assignment(np.where(overlap >= least, overlap, 0.0), maximize=True)
     good = overlap[i, j] >= least
