@@ -78,9 +78,9 @@ class Decoder:
     ) -> Iterator[Frames]:
         """Batches of upright RGB frames, uint8 `[n h w 3]`, at most `batch` long and all of one size.
 
-        For each instant `k/fps` of the source's clock inside the span: the first frame at or after it (half a tick of
-        the container's clock, at most 0.5 ms, early counts as on time) and inside the span, each frame once. A clip
-        therefore gets the frames that the whole source would get there. Frames are scaled down (area averaging) only
+        Taken are the frames inside the span that are the first at or after some instant `k/fps` of the source's clock
+        (half a tick of the container's clock, at most 0.5 ms, early counts as on time). The clips of a source together
+        get exactly the frames of the whole. Frames are scaled down (area averaging) only
         where their long side exceeds `max_side_px`. Sources without picture give nothing.
         """
         if not (math.isfinite(fps) and fps > 0 and batch > 0):

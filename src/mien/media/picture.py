@@ -71,41 +71,35 @@ class Upright:
 
 
 def send_grid(source: Source, start_us: int, end_us: int, fps: Fraction, max_side_px: int | None, send: Send) -> None:
-    """For each instant `k/fps` in the span, the first frame at or after it and inside the span, each frame once.
+    """The frames whose time lies in the span and that are the first at or after some instant `k/fps` (k ≥ 0).
 
-    Instants count from t = 0 of the source, so which frames are taken does not depend on where the span starts.
+    Whether a frame is taken depends only on its time and its predecessor's, so the clips of a source together get
+    exactly the frames of the whole.
     """
     if source.video is None:
         return
-    upright, tolerance = Upright(max_side_px), source.tolerance_us
-    k = -(-start_us * fps.numerator // (US * fps.denominator))
-    for t_us, frame in source.pictures(start_us):
-        if t_us >= end_us or _instant(k, fps) >= end_us:
+    upright, tolerance, served = Upright(max_side_px), source.tolerance_us, -1
+    for t_us, frame in source.pictures(start_us - 1):
+        if t_us >= end_us:
             return
-        if t_us < start_us or t_us + tolerance < _instant(k, fps):
-            continue
-        send({"t_us": t_us}, upright(frame, source.video.sample_aspect_ratio))
-        k = max(k + 1, (t_us + tolerance) * fps.numerator // (US * fps.denominator))
-        while _instant(k, fps) <= t_us + tolerance:
-            k += 1
-
-
-def _instant(k: int, fps: Fraction) -> int:
-    return round(k * US / fps)
+        reached = (t_us + tolerance) * fps.numerator // (US * fps.denominator)
+        if t_us >= start_us and reached > served:
+            send({"t_us": t_us}, upright(frame, source.video.sample_aspect_ratio))
+        served = reached
 
 
 def send_stills(source: Source, times_us: Sequence[int], max_side_px: int | None, send: Send) -> None:
     """For each time, the frame shown then: the last one at or before it (or the first of all), in the order given."""
     if source.video is None:
         return
-    upright, aspect, tolerance = Upright(max_side_px), source.video.sample_aspect_ratio, source.tolerance_us
+    upright, aspect = Upright(max_side_px), source.video.sample_aspect_ratio
     pictures, shown, coming = iter(()), None, None
     for index in sorted(range(len(times_us)), key=lambda i: times_us[i]):
         at = times_us[index]
         if coming is None or at - coming[0] > _SEEK_AFTER_US:
             pictures = source.pictures(at)
             shown = coming = next(pictures, None)
-        while coming is not None and coming[0] <= at + tolerance:
+        while coming is not None and coming[0] <= at:
             shown, coming = coming, next(pictures, None)
         if shown is not None:
             send({"t_us": shown[0], "index": index}, upright(shown[1], aspect))

@@ -110,12 +110,12 @@ class Source:
 
     @property
     def tolerance_us(self) -> int:
-        """How early a frame may be and still count as on time: half a tick of its clock, at most 0.5 ms.
+        """How early a frame may be and still count as on time: half a tick of its clock, 1 µs to 0.5 ms.
 
         Containers round times to their clock (Matroska to 1 ms), so 33.333 ms is written as 33 ms.
         """
         tick = self.video.time_base if self.video is not None else None
-        return min(500, int(tick * US / 2)) if tick else 0
+        return max(1, min(500, int(tick * US / 2))) if tick else 1
 
     def claimed_us(self, stream: Any = None) -> int | None:
         """The duration the header claims for a stream (or for the container); None when it claims none."""
