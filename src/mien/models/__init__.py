@@ -5,6 +5,13 @@ What may enter: adapters (`vision/`, `sound/`), and the machinery that fetches a
 """
 
 MODULES: tuple[str, ...] = (
+    "mien.models.vision.objects",
+    "mien.models.vision.faces",
+    "mien.models.vision.blazeface",
+    "mien.models.vision.landmarks",
+    "mien.models.vision.expression",
+    "mien.models.vision.explicit",
+    "mien.models.vision.age",
     "mien.models.sound.silero",
     "mien.models.sound.swiftf0",
     "mien.models.sound.whisper",

@@ -46,7 +46,8 @@ class OnnxNet:
 
     def run(self, *inputs: Array) -> list[Array]:
         """One call of the network; outputs in the file's order."""
-        return self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+        outputs = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+        return [np.asarray(output) for output in outputs]
 
     def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """`function` over items, several at once, results in order."""

@@ -17,12 +17,12 @@ PADDING = 0.2
 MEAN = np.array([122.781998, 117.000999, 104.297997], np.float32)  # RGB
 YEARS = np.arange(81, dtype=np.float64)
 YEARS[0] = 0.25  # the network's first class is "under one"
-# Where eyes, tip of the nose and corners of the mouth lie in dlib's mean face (side 1), which the network was aligned to.
+# Where eyes, tip of the nose and corners of the mouth lie in dlib's mean face (side 1).
 MEAN_FACE = np.array([[0.2262, 0.2127], [0.7541, 0.2127], [0.4901, 0.5156], [0.2541, 0.7802], [0.7261, 0.7802]])
 
 
 @adapter
-class AgeAndGender(OnnxAdapter["AgeAndGender.Config"]):
+class AgeAndGender(OnnxAdapter):
     """How old a face looks. In: frames with face boxes. Out: years `[n]` and their sd `[n]`, never below `floor_sd`.
 
     The mean and variance of the network's distribution over 0-80 years (dlib's dnn_age_predictor_v1, Cydral); sd² =
@@ -51,6 +51,8 @@ class AgeAndGender(OnnxAdapter["AgeAndGender.Config"]):
 
     class Config(Strict):
         floor_sd: Annotated[float, Ge(6)] = 6.0
+
+    _config: Config
 
     @classmethod
     def tiny(cls) -> Self:

@@ -17,7 +17,7 @@ LEVELS = ((16, 2), (8, 6))  # cells a side, anchors a cell
 
 
 @adapter
-class BlazeFace(OnnxAdapter["BlazeFace.Config"]):
+class BlazeFace(OnnxAdapter):
     """Faces per frame. In: uint8 `[n h w 3]` RGB. Out: boxes px of the frame, by falling score, with 6 points each.
 
     Points: eyes (left of the picture first), nose, mouth, ears. Bazarevsky et al., "BlazeFace" (2019). The picture is
@@ -50,6 +50,8 @@ class BlazeFace(OnnxAdapter["BlazeFace.Config"]):
     class Config(Strict):
         min_score: Annotated[float, Gt(0), Le(1)] = 0.5
         iou: Annotated[float, Ge(0), Le(1)] = 0.3
+
+    _config: Config
 
     @classmethod
     def tiny(cls) -> Self:

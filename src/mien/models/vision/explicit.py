@@ -18,7 +18,7 @@ JPEG_QUALITY = 75
 
 
 @adapter
-class OpenNsfw(OnnxAdapter["OpenNsfw.Config"]):
+class OpenNsfw(OnnxAdapter):
     """How explicit a frame is. In: uint8 `[n h w 3]` RGB. Out: score 0..1 `[n]`; sd NaN, the model gives none.
 
     Mahadeokar and Pesavento, "Open Sourcing a Deep Learning Solution for Detecting NSFW Images" (Yahoo, 2016); they
@@ -68,7 +68,7 @@ def prepared(pixels: U8) -> Array:
     squeezed = _squeeze(_squeeze(pixels).transpose(1, 0, 2)).transpose(1, 0, 2)
     _, data = cv2.imencode(".jpg", squeezed[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     edge = (RESIZED - SIDE) // 2
-    inner = cv2.imdecode(data, cv2.IMREAD_COLOR)[edge : edge + SIDE, edge : edge + SIDE]
+    inner = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[edge : edge + SIDE, edge : edge + SIDE]
     return inner.astype(np.float32) - MEAN
 
 

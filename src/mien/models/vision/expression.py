@@ -17,7 +17,7 @@ SIDE = 64
 
 
 @adapter
-class MiniXception(OnnxAdapter["MiniXception.Config"]):
+class MiniXception(OnnxAdapter):
     """What a face shows, not what a person feels. In: frames with face boxes. Out: probabilities `[n 7]`.
 
     Arriaga et al., "Real-time Convolutional Neural Networks for Emotion and Gender Classification" (2017), trained on
@@ -50,10 +50,12 @@ class MiniXception(OnnxAdapter["MiniXception.Config"]):
     )  # fmt: skip
 
     class Config(Strict):
-        temperature: Annotated[float, Gt(0), Le(10)] = 1.0
-        enlarge: Annotated[float, Ge(0.5), Le(3)] = 1.2
-        upright: bool = False
-        contrast: Literal["none", "stretch", "equalise"] = "none"
+        temperature: Annotated[float, Gt(0), Le(10)] = 2.6
+        enlarge: Annotated[float, Ge(0.5), Le(3)] = 1.0
+        upright: bool = True
+        contrast: Literal["none", "stretch", "equalise"] = "stretch"
+
+    _config: Config
 
     @classmethod
     def tiny(cls) -> Self:

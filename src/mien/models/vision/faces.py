@@ -29,7 +29,7 @@ STRIDE = 4
 
 
 @adapter
-class CenterFace(OnnxAdapter["CenterFace.Config"]):
+class CenterFace(OnnxAdapter):
     """Faces per frame. In: uint8 `[n h w 3]` RGB. Out: boxes px of the frame, by falling score, with 5 points each.
 
     Points: eyes (left of the picture first), tip of the nose, corners of the mouth. Xu et al., "CenterFace: Joint Face
@@ -60,6 +60,8 @@ class CenterFace(OnnxAdapter["CenterFace.Config"]):
         min_score: Annotated[float, Gt(0), Le(1)] = 0.35
         iou: Annotated[float, Ge(0), Le(1)] = 0.3
 
+    _config: Config
+
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
         return cls(OnnxNet(_any_size(files.only), device), config)
@@ -81,7 +83,7 @@ class CenterFace(OnnxAdapter["CenterFace.Config"]):
         return to_frame(suppress(found, self._config.iou), scale, offset, h, w)
 
     def _decode(self, heat: Array, size: Array, shift: Array, points: Array) -> Found:
-        """Heat `[h w]` 0..1, log size `[2 h w]` (h, w), offset `[2 h w]` (y, x), points `[10 h w]` (y, x in box sides)."""
+        """Heat `[h w]`, log size `[2 h w]` (h, w), offset `[2 h w]` (y, x), points `[10 h w]` (y, x; box sides)."""
         row, column = np.nonzero(heat > self._config.min_score)
         high, wide = np.exp(size[:, row, column]) * STRIDE
         dy, dx = shift[:, row, column]

@@ -124,11 +124,12 @@ class Square:
         target = self.to_frame(corners + 0.5, n) - 0.5
         matrix = cv2.getAffineTransform(target.astype(np.float32), corners.astype(np.float32))
         cut = cv2.warpAffine(pixels, matrix, (n, n), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        return cut if over == 1 else cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA)
+        small = cut if over == 1 else cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA)
+        return np.asarray(small, np.uint8)
 
 
 def around(box: Array, scale: float, eyes: Array | None = None) -> Square:
-    """The square around a box (xyxy px), its longer side × `scale`; upright by the eyes `[2 2]` (left of the picture first)."""
+    """The square around a box (xyxy px), its longer side × `scale`; upright by the eyes `[2 2]`, left eye first."""
     x1, y1, x2, y2 = (float(v) for v in box)
     roll = 0.0
     if eyes is not None:

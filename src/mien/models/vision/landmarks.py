@@ -17,7 +17,7 @@ POINTS = 468
 
 
 @adapter
-class FaceMesh(OnnxAdapter["FaceMesh.Config"]):
+class FaceMesh(OnnxAdapter):
     """Landmarks per face. In: frames with face boxes. Out: points `[n 468 3]` px of the frame, score 0..1 `[n]`.
 
     The face is cut out as a square (longer side of its box × `enlarge`), upright by the eyes where the detector gave
@@ -51,6 +51,8 @@ class FaceMesh(OnnxAdapter["FaceMesh.Config"]):
 
     class Config(Strict):
         enlarge: Annotated[float, Ge(1), Le(3)] = 1.5
+
+    _config: Config
 
     @classmethod
     def tiny(cls) -> Self:

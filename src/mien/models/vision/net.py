@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, Generic, Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -12,7 +12,6 @@ from mien.models.onnx import Array, OnnxNet
 
 A = TypeVar("A")
 B = TypeVar("B")
-C = TypeVar("C", bound=Strict)
 
 
 class Net(Protocol):
@@ -39,12 +38,12 @@ class StandIn:
         """Nothing is held."""
 
 
-class OnnxAdapter(Generic[C]):
+class OnnxAdapter:
     """An adapter around one ONNX file: holds the network and the configuration, keeps no state between calls."""
 
-    def __init__(self, net: Net, config: C) -> None:
+    def __init__(self, net: Net, config: Strict) -> None:
         self._net = net
-        self._config = config
+        self._config: Any = config
 
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:

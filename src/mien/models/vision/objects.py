@@ -30,7 +30,7 @@ STD = np.array([57.375, 57.12, 58.395], np.float32)
 
 
 @adapter
-class NanoDet(OnnxAdapter["NanoDet.Config"]):
+class NanoDet(OnnxAdapter):
     """Objects per frame. In: uint8 `[n h w 3]` RGB. Out: boxes px of the frame, 80 COCO names, by falling score.
 
     Boxes are decoded as in Generalized Focal Loss (Li et al., 2020): each side is the mean of a softmax over 11 bins,
@@ -64,6 +64,8 @@ class NanoDet(OnnxAdapter["NanoDet.Config"]):
         min_score: Annotated[float, Gt(0), Le(1)] = 0.35
         iou: Annotated[float, Ge(0), Le(1)] = 0.6
         most: Annotated[int, Gt(0)] = 100
+
+    _config: Config
 
     @classmethod
     def tiny(cls) -> Self:
