@@ -146,3 +146,12 @@ def test_a_script_that_is_not_ours_does_not_run(page: Path, tmp_path: Path) -> N
     seen = visit(spoilt, "", tmp_path / "profile")
     assert "<title>owned</title>" not in seen.dom
     assert any("Content Security Policy" in line for line in seen.console)
+
+
+def test_a_claim_opens_the_assessment_of_its_time_and_person(data: ReportData, page: Path, tmp_path: Path) -> None:
+    view = data.clips[0]
+    claim, own = view.claims[3], view.assessments[4]  # rocking at 28 s; it cites no assessment
+    assert own.id not in claim.evidence_ids
+    seen = visit(page, f"#{claim.id}", tmp_path)
+    moments = [t for t in seen.tags("moment") if t.startswith("<article") and " hidden" not in t]
+    assert f'id="moment-{own.id}"' in moments[0]

@@ -245,3 +245,16 @@ def test_a_curve_that_does_not_fit_its_signal_is_refused() -> None:
         replace(view, value=view.value[:-1])
     with pytest.raises(ValueError, match="must rise"):
         replace(view, t_us=np.zeros_like(view.t_us))
+
+
+def test_only_the_main_signals_stay_open_when_there_are_many() -> None:
+    data = sample(clips=1)
+    view = data.clips[0]
+    span = view.clip.span
+    names = ("valence", "pitch", "face.head_pitch", "face.jaw", "face.brow")
+    many = replace(view, signals=tuple(curve(view.clip.id, None, n, "", span, 5, i) for i, n in enumerate(names)))
+    html = render(replace(data, clips=(many,)), JS, CSS)
+    assert "3 more signals" in html
+    folded = html[html.index('<details class="more">') : html.index("</details>")]
+    assert "Face · head pitch" in folded
+    assert "Pitch (f0)" not in folded

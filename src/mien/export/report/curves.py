@@ -66,9 +66,11 @@ def summary(view: SignalView) -> tuple[float, float, float, float] | None:
 
 
 def limits(view: SignalView) -> tuple[float, float]:
-    """The vertical range: fixed for valence and arousal, so that a small change looks small; else what was measured."""
+    """The vertical range: fixed for valence, arousal and shares, so that a small change looks small; else measured."""
     if view.signal.name in FIXED_RANGE:
         return FIXED_RANGE[view.signal.name]
+    if view.signal.unit == "0..1":
+        return 0.0, 1.0
     measured = ~view.gap & np.isfinite(view.value)
     if not measured.any():
         return 0.0, 1.0

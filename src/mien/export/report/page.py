@@ -29,7 +29,7 @@ def clip_page(view: ClipView, number: int, limit: int) -> ClipPage:
     names = words.people(view.tracks)
     shown = {s.signal.track_id for s in view.signals} | {a.track_id for a in view.assessments}
     cited = {e for c in view.claims for e in c.evidence_ids}
-    refs = _refs(view, names)
+    refs = _refs(view)
     signals = sorted(view.signals, key=lambda s: (words.order(s.signal.name), s.signal.track_id or ""))
     key = f"c{number}"
     main = {s.signal.id for s in signals if words.order(s.signal.name)[0] < len(words.ORDER)}
@@ -94,18 +94,21 @@ def _who(track_id: str | None, names: dict[str, str]) -> str:
     return names.get(track_id, "unknown person") if track_id else ""
 
 
-def _refs(view: ClipView, names: dict[str, str]) -> dict[str, Ref]:
+def _refs(view: ClipView) -> dict[str, Ref]:
     refs: dict[str, Ref] = {}
     for o in view.observations:
-        who = _who(o.track_id, names)
-        refs[o.id] = Ref(o.id, dom("ev", o.id), words.title(o.target) + (f", {who}" if who else ""), True)
+        refs[o.id] = Ref(o.id, dom("ev", o.id), f"{words.title(o.target)} {short_clock(o.span.start_us)}", True)
     for e in view.events:
-        refs[e.id] = Ref(e.id, dom("ev", e.id), f"{words.title(e.kind)}: {e.text}", True)
+        refs[e.id] = Ref(e.id, dom("ev", e.id), f"{words.title(e.kind)} {short_clock(e.span.start_us)}: {e.text}", True)
     for a in view.assessments:
-        refs[a.id] = Ref(a.id, dom("moment", a.id), f"assessment {clock(a.span.start_us)}", True)
+        refs[a.id] = Ref(a.id, dom("moment", a.id), f"assessment {short_clock(a.span.start_us)}", True)
     for s in view.signals:
         refs[s.signal.id] = Ref(s.signal.id, dom("signal", s.signal.id), f"curve: {words.title(s.signal.name)}", True)
     return refs
+
+
+def short_clock(t_us: int) -> str:
+    return clock(t_us)[:-1].removesuffix(".0")
 
 
 def _links(ids: Iterable[str], refs: dict[str, Ref]) -> tuple[Ref, ...]:

@@ -78,7 +78,7 @@ def title(name: str) -> str:
 
 def order(name: str) -> tuple[int, str]:
     shown = title(name).lower()
-    return next((i for i, word in enumerate(ORDER) if word in shown), len(ORDER)), shown
+    return next((i for i, word in enumerate(ORDER) if shown.startswith(word)), len(ORDER)), shown
 
 
 def people(tracks: Sequence[Track]) -> dict[str, str]:
@@ -99,7 +99,8 @@ def answer(o: Observation) -> str:
     """What the model said: a value with its sd and unit, the top of a distribution, or why there is none."""
     if o.value is not None and math.isfinite(o.value):
         spread = f" ± {number(o.sd)}" if o.sd is not None and math.isfinite(o.sd) else ""
-        return f"{number(o.value)}{spread} {o.unit}".rstrip()
+        unit = "" if ".." in o.unit or o.unit == "1" else o.unit  # a range is no unit
+        return f"{number(o.value)}{spread} {unit}".rstrip()
     if o.dist:
         top = sorted(o.dist, key=lambda pair: -pair[1])[:3]
         return ", ".join(f"{label} {number(p)}" for label, p in top)

@@ -134,6 +134,8 @@ class Clip {
   resize() {
     $$(".panel", this.node).forEach(n => n.getBoundingClientRect().top < innerHeight + 600 && n.getBoundingClientRect().bottom > -600 && this.draw(n));
     this.fit();
+    const side = $(".clock", this.node);   // beside a long list of claims the clock stays in sight, its lower end first
+    side.style.top = Math.min(52, innerHeight - side.offsetHeight - 16) + "px";
     this.charts.forEach(c => c.box.clientWidth && c.box.clientWidth !== c.chart.width && c.chart.setSize({ width: c.box.clientWidth, height: c.box.clientHeight }));
   }
 

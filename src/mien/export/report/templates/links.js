@@ -45,13 +45,22 @@ function chooseClaim(id, scroll) {
   button.setAttribute("aria-pressed", "true");
   button.closest(".claim").classList.add("is-on");
   const found = light(clip, claim.ev);
-  const moment = claim.ev.find(e => $$(".moment", clip.node).some(m => m.dataset.ev === e));
+  const moment = momentOf(clip, claim);
   if (moment) showMoment(clip, moment);
   inTable(clip);
   address(id);
   say(found + (found === 1 ? " piece" : " pieces") + " of evidence highlighted");
   if (scroll) { button.scrollIntoView({ block: "center", behavior: "instant" }); button.focus({ preventScroll: true }); }
   return true;
+}
+
+/* The assessment a claim cites, else the one of the same person that shares most time with it. */
+function momentOf(clip, claim) {
+  const all = $$(".moment", clip.node).map(m => m.dataset.ev), cited = claim.ev.find(e => all.includes(e));
+  if (cited) return cited;
+  const [start, end, who] = claim.at;
+  const shared = id => { const [s, e, track] = clip.data.spans[id]; return who && track && who !== track ? 0 : Math.min(e, end) - Math.max(s, start); };
+  return all.filter(id => shared(id) > 0).sort((a, b) => shared(b) - shared(a))[0];
 }
 
 function chooseEvidence(id, from, scroll) {
