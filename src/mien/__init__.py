@@ -7,7 +7,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from mien.core.version import VERSION
+
+__version__ = VERSION
 __all__ = ["MienError", "__version__", "analyse", "init", "open"]
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.cli.talk import plain, say
-from mien.core import Assessment, Claim, MienError, Observation, Trace, clock
+from mien.core import VERSION, Assessment, Claim, MienError, Observation, Trace, clock
 from mien.pipeline import Project, Stack
 
 
@@ -108,7 +108,6 @@ def _words(key: str, value: Any) -> str:
 
 def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
     """What `mien doctor` says: one row per check, with what to do."""
-    import mien
     from mien.models.weights import cache_dir, manifest, present
 
     rows: list[dict[str, Any]] = []
@@ -118,7 +117,7 @@ def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
 
     version = ".".join(map(str, sys.version_info[:3]))
     supported = (3, 11) <= sys.version_info < (3, 14)
-    add(f"mien {mien.__version__}, Python", version, "" if supported else "use Python 3.11-3.13", not supported)
+    add(f"mien {VERSION}, Python", version, "" if supported else "use Python 3.11-3.13", not supported)
     for package in ("av", "cv2", "onnxruntime", "ctranslate2", "pyarrow", "scenedetect"):
         try:
             module = __import__(package)

@@ -107,6 +107,16 @@ def add(
 
 
 @app.command()
+def path(model: Annotated[str, typer.Argument(help="A model or sample that has been pulled.")]) -> None:
+    """Where the files of one model lie, a line each."""
+    with _errors():
+        (entry,) = room.select([model])
+        files = room.resolve(entry.weights).files
+    for file in files.values():
+        print(file)
+
+
+@app.command()
 def licences(models: Names = None, as_json: AsJson = False) -> None:
     """Three licences per model: of the code, of the weights, of their training data."""
     with _errors():

@@ -55,10 +55,11 @@ from mien.core.records import (
     label_key,
 )
 from mien.core.spans import US, Span, clock, content_id, digest
+from mien.core.version import VERSION
 
 __all__ = [
-    "SAMPLE_RATE_HZ", "UNASSIGNED", "US", "Adapter", "AdapterSpec", "Assessment", "Asset", "Attribute", "Boxes",
-    "Claim", "Clip", "Context", "Contribution", "Curve", "Device", "Dist", "Distribution", "Embeddings", "Faces",
+    "SAMPLE_RATE_HZ", "UNASSIGNED", "US", "VERSION", "Adapter", "AdapterSpec", "Assessment", "Asset", "Attribute",
+    "Boxes", "Claim", "Clip", "Context", "Contribution", "Curve", "Device", "Dist", "Distribution", "Embeddings", "Faces",
     "Failure", "Fingerprint", "Frames", "Item", "Landmarks", "Licences", "Measured", "MienError", "Observation", "Run",
     "Scalars", "Setting", "Signal", "Sound", "Source", "Span", "Strict", "Subject", "Trace", "Track", "Verdict",
     "WeightFiles", "Weights", "adapter", "clip_id", "clock", "content_id", "digest", "filed", "fingerprint",

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-import mien
-from mien.core import Clip, Context, Failure, Item, MienError, Run, Source, digest
+from mien.core import VERSION, Clip, Context, Failure, Item, MienError, Run, Source, digest
 from mien.core.records import Observation
 from mien.pipeline.config import FILE, Config, find_root, load, starter
 from mien.pipeline.events import Listener, silent
@@ -89,7 +88,7 @@ class Project:
         store = Store(self.root, write=True) if self.root else self.store
         run_id = f"run-{utc_now()}"
         config_sha = digest(self.config.model_dump(mode="json"))
-        run = Run(run_id, utc_now(), None, command, mien.__version__, self.config.context, config_sha)
+        run = Run(run_id, utc_now(), None, command, VERSION, self.config.context, config_sha)
         try:
             runner = Runner(store, self.config, run_id=run_id, listener=listener)
             try:
@@ -100,7 +99,7 @@ class Project:
                 runner.run()
             finally:
                 runner.close()
-            finished = Run(run_id, run.started_utc, utc_now(), command, mien.__version__, run.context, config_sha)
+            finished = Run(run_id, run.started_utc, utc_now(), command, VERSION, run.context, config_sha)
             store.put([finished], unit=run_id, stage="run")
             return Outcome(runner.done, runner.failed, runner.waiting, tuple(store.all(Failure)))
         finally:

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-import mien
 from mien.core import (
+    VERSION,
     Assessment,
     Boxes,
     Claim,
@@ -50,7 +50,7 @@ def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> Rep
         runs = tuple(sorted(store.all(Run), key=lambda r: r.started_utc))
         waiting = {r.stage: r.note or "" for r in store.stages() if r.state == WAITING_CODE}
         return ReportData(
-            Project(project.name, project.config.context, runs[0].started_utc if runs else "", mien.__version__),
+            Project(project.name, project.config.context, runs[0].started_utc if runs else "", VERSION),
             runs,
             tuple(sources),
             tuple(clips),
@@ -196,7 +196,7 @@ def write(project: Opened, path: Path, *, pictures: bool = True, blur: bool = Tr
     from mien.export.report.render import render
     from mien.models.weights import resolve, select
 
-    (entry,) = select(["uplot"])
+    (entry,) = select(["page.uplot"])
     files = resolve(entry.weights)
     js, css = (files[name].read_text(encoding="utf-8") for name in ("uPlot.iife.min.js", "uPlot.min.css"))
     html = render(collect(project, pictures=pictures, blur=blur), js, css)

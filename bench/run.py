@@ -1,0 +1,206 @@
+"""× real time, ms per stage, overhead over bare inference, peak memory of `mien run`.
+
+The partner in the same run is bare inference: each call that the run makes into a runtime (ONNX Runtime,
+CTranslate2) is noted with its input shapes and then replayed with nothing around it, on as many threads as it had in the run.
+Overhead = wall time of the run ÷ wall time of the replay. Memory is the peak of the run and its decoding child together.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+WIDTH, HEIGHT = 640, 360
+
+
+def main(args: list[str]) -> list[str]:
+    """`[minutes …]`, default 2 and 20. The shortest is also run in-process for the overhead."""
+    minutes = sorted(float(a) for a in args) or [2.0, 20.0]
+    folder = Path(tempfile.mkdtemp(prefix="mien-bench-"))
+    try:
+        videos = {m: footage(folder / f"{m:g}min.mp4", m * 60) for m in minutes}
+        lines = [
+            f"input: the demo footage looped, {WIDTH}×{HEIGHT}, one face and a voice; 5 analysed frames/s; default stack",
+            "",
+        ]
+        lines += ["| media | wall s | × real time | peak MB run | peak MB with decoder |", "|---|---|---|---|---|"]
+        peaks: list[float] = []
+        for m, video in videos.items():
+            wall, own, both = subprocess_run(folder / f"project-{m:g}", video)
+            peaks.append(both)
+            lines.append(f"| {m:g} min | {wall:.1f} | {m * 60 / wall:.2f} | {own:.0f} | {both:.0f} |")
+        if len(peaks) > 1:
+            lines.append(f"\nmemory {minutes[-1]:g} min ÷ {minutes[0]:g} min: {peaks[-1] / peaks[0]:.3f}")
+        return [*lines, "", *overhead(folder / "inside", videos[minutes[0]], minutes[0] * 60)]
+    finally:
+        shutil.rmtree(folder)
+
+
+def footage(path: Path, seconds: float) -> Path:
+    """The demo video at 640×360, encoded once and repeated packet by packet until `seconds`."""
+    import av
+
+    from mien.models.weights import resolve, select
+
+    (entry,) = select(["sample.demo-video"])
+    once = path.with_suffix(".once.mp4")
+    with av.open(str(resolve(entry.weights).only)) as source, av.open(str(once), "w") as target:
+        picture, sound = source.streams.video[0], source.streams.audio[0]
+        video = target.add_stream(
+            "libx264", rate=picture.average_rate or 25, options={"crf": "23", "preset": "veryfast"}
+        )
+        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+        audio = target.add_stream("aac", rate=sound.rate)
+        for frame in source.decode(picture, sound):
+            if isinstance(frame, av.VideoFrame):
+                target.mux(video.encode(frame.reformat(WIDTH, HEIGHT)))
+            else:
+                target.mux(audio.encode(frame))
+        target.mux(video.encode(None))
+        target.mux(audio.encode(None))
+    offset = Fraction(0)
+    with av.open(str(path), "w") as target:
+        made: dict[int, Any] = {}
+        while offset < seconds:
+            with av.open(str(once)) as source:
+                length = max(Fraction(s.duration or 0) * (s.time_base or 0) for s in source.streams)
+                for packet in source.demux():
+                    if packet.dts is None or packet.pts is None:
+                        continue
+                    stream = packet.stream
+                    if stream.index not in made:
+                        made[stream.index] = target.add_stream_from_template(stream)
+                    if offset + packet.pts * packet.time_base >= seconds:
+                        continue
+                    shift = int(offset / packet.time_base)
+                    packet.pts += shift
+                    packet.dts += shift
+                    packet.stream = made[stream.index]
+                    target.mux(packet)
+            offset += length
+    once.unlink()
+    return path
+
+
+def subprocess_run(root: Path, video: Path) -> tuple[float, float, float]:
+    """(wall s, peak MB of the process, peak MB with its children) of one `mien run`."""
+    import psutil
+
+    from mien.pipeline import Project
+
+    Project.init(root, "research").close()
+    started = time.perf_counter()
+    with subprocess.Popen(
+        [sys.executable, "-m", "mien", "-C", str(root), "run", str(video)], stderr=subprocess.DEVNULL
+    ) as run:
+        watched = psutil.Process(run.pid)
+        own = both = 0
+        while run.poll() is None:
+            try:
+                mine = watched.memory_info().rss
+                children = sum(c.memory_info().rss for c in watched.children(recursive=True))
+            except psutil.Error:
+                continue
+            own, both = max(own, mine), max(both, mine + children)
+            time.sleep(0.1)
+        wall = time.perf_counter() - started
+    if run.returncode:
+        raise SystemExit(f"mien run failed with {run.returncode}")
+    return wall, own / 1e6, both / 1e6
+
+
+class Calls:
+    """Notes every call into a runtime: which network, input shapes, and whether a pool made it."""
+
+    def __init__(self) -> None:
+        self.noted: dict[tuple[Any, bool], list[tuple[tuple[tuple[int, ...], Any], ...]]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def note(self, net: Any, inputs: tuple[Any, ...]) -> None:
+        pooled = threading.current_thread() is not threading.main_thread()
+        shapes = tuple((i.shape, i.dtype) for i in inputs)
+        with self._lock:
+            self.noted[net, pooled].append(shapes)
+
+
+def overhead(root: Path, video: Path, media_s: float) -> list[str]:
+    """One run in this process, then the replay of its calls."""
+    from mien.models.onnx import OnnxNet
+    from mien.models.sound.whisper import WhisperVoice
+    from mien.pipeline import Project
+
+    calls = Calls()
+    run_net, states = OnnxNet.run, WhisperVoice._states
+    closing = OnnxNet.close, WhisperVoice.close
+
+    def noting_net(self: Any, *inputs: Any) -> Any:
+        calls.note(self, inputs)
+        return run_net(self, *inputs)
+
+    def noting_states(self: Any, mel: Any) -> Any:
+        calls.note(self, (mel,))
+        return states(self, mel)
+
+    OnnxNet.run, WhisperVoice._states = noting_net, noting_states
+    OnnxNet.close = lambda self: None  # the replay still needs them
+    WhisperVoice.close = lambda self: None
+    try:
+        project = Project.init(root, "research")
+        started = time.perf_counter()
+        project.run([video])
+        wall = time.perf_counter() - started
+    finally:
+        OnnxNet.run, WhisperVoice._states = run_net, states
+        OnnxNet.close, WhisperVoice.close = closing
+    bare = {key: replay(key[0], key[1], shapes) for key, shapes in calls.noted.items()}
+    lines = ["| runtime calls | n | bare ms per media s |", "|---|---|---|"]
+    for (net, pooled), shapes in calls.noted.items():
+        name = type(net).__name__ if not hasattr(net, "inputs") else f"input {shapes[0][0][0]}"
+        lines.append(
+            f"| {name}{'' if pooled else ', one at a time'} | {len(shapes)} | {1000 * bare[net, pooled] / media_s:.1f} |"
+        )
+    spent: dict[str, float] = {}
+    for stage, ms in project.store.query("SELECT stage, sum(ms) FROM stages GROUP BY stage")[1]:
+        spent[stage] = (ms or 0.0) / media_s
+    lines += ["", "| stage | ms per media s |", "|---|---|"]
+    lines += [f"| {stage} | {ms:.1f} |" for stage, ms in sorted(spent.items(), key=lambda s: -s[1]) if ms >= 0.05]
+    total = sum(bare.values())
+    rest = 1000 * wall / media_s - sum(spent.values())
+    lines += [f"| hash, shots, decoding and waiting for it | {rest:.1f} |", ""]
+    lines.append(
+        f"in-process run {wall:.1f} s, bare inference of the same calls {total:.1f} s: overhead {wall / total:.2f}"
+    )
+    project.close()
+    return lines
+
+
+def replay(net: Any, pooled: bool, shapes: list[Any]) -> float:
+    """Seconds for the same calls on made-up inputs (the time of these networks does not depend on the values)."""
+    rng = np.random.default_rng(0)
+    made: dict[Any, tuple[Any, ...]] = {}
+    for call in shapes:
+        if call not in made:
+            made[call] = tuple(np.asarray(rng.random(shape) * 0.1, dtype) for shape, dtype in call)
+    inputs = [made[call] for call in shapes]
+    if hasattr(net, "inputs"):
+        work, pool = (lambda given: net.run(*given)), net._pool
+    else:
+        work, pool = (lambda given: net._states(*given)), net._pool
+    work(inputs[0])
+    started = time.perf_counter()
+    if pooled and pool:
+        list(pool.map(work, inputs))
+    else:
+        for given in inputs:
+            work(given)
+    return time.perf_counter() - started

@@ -1,0 +1,3 @@
+"""The version of mien, once."""
+
+VERSION = "0.1.0"
