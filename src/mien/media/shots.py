@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from fractions import Fraction
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _SIDE_PX = 160
 _MIN_SHOT_S = 0.4
+_MIN_LIGHTNESS_STEP = 5.0  # of 255; hue and saturation of dark pixels are noise that jumps at keyframes
 _LEAP_US = 3600 * US  # a sound that leaps further has lost its clock
 _FEW_FRAMES = 0.9  # edit lists may hide some of the frames that a header counts
 
@@ -27,7 +29,8 @@ class Shots:
     """PySceneDetect's AdaptiveDetector (Castellano, 2014-2026) on small frames, timed by PTS (safe for VFR).
 
     Scores are HSV differences to the previous frame; a cut stands out threefold from its four neighbours, so that fast
-    motion is not taken for one. A cut within the last two frames is not seen.
+    motion is not taken for one; lightness must change too, so that chroma noise in the dark is not. A cut within the
+    last two frames is not seen.
     """
 
     def __init__(self, rate: Fraction | None) -> None:
@@ -35,10 +38,10 @@ class Shots:
         from scenedetect.detectors import AdaptiveDetector
 
         cv2.setNumThreads(1)
-        # hue and saturation of dark pixels are noise that jumps at keyframes: lightness counts twice as much as both
-        weights = AdaptiveDetector.Components(delta_hue=0.5, delta_sat=0.5, delta_lum=2.0)
-        self._fresh = lambda: AdaptiveDetector(min_scene_len=_MIN_SHOT_S, weights=weights)
+        self._fresh = lambda: AdaptiveDetector(min_scene_len=_MIN_SHOT_S)
         self._detector = self._fresh()
+        self._light: np.ndarray[Any, np.dtype[np.int16]] | None = None
+        self._steps: deque[tuple[int, float]] = deque(maxlen=8)
         self._rate = rate or Fraction(25, 1)
         self._shape: tuple[int, ...] = ()
         self.cuts_us: list[int] = []
@@ -48,18 +51,24 @@ class Shots:
         """Library, version and settings: part of what a cut depends on."""
         from importlib.metadata import version
 
-        return f"scenedetect-adaptive {version('scenedetect-headless')} {_SIDE_PX}px {_MIN_SHOT_S}s luma×4"
+        settings = f"{_SIDE_PX}px {_MIN_SHOT_S}s lightness≥{_MIN_LIGHTNESS_STEP:g}"
+        return f"scenedetect-adaptive {version('scenedetect-headless')} {settings}"
 
     def feed(self, t_us: int, bgr: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         """The next frame, uint8 `[h w 3]` BGR. A change of size starts a new shot."""
         from scenedetect.common import FrameTimecode, Timecode
 
         if self._shape and bgr.shape != self._shape:
-            self._detector = self._fresh()
+            self._detector, self._light = self._fresh(), None
             self.cuts_us.append(t_us)
         self._shape = bgr.shape
         now = FrameTimecode(Timecode(t_us, Fraction(1, US)), fps=self._rate)
-        self.cuts_us += [found.pts for found in self._detector.process_frame(now, bgr)]
+        light = bgr.max(2).astype(np.int16)
+        self._steps.append((t_us, 0.0 if self._light is None else float(np.abs(light - self._light).mean())))
+        self._light = light
+        for found in self._detector.process_frame(now, bgr):
+            if dict(self._steps).get(found.pts, 0.0) >= _MIN_LIGHTNESS_STEP:
+                self.cuts_us.append(found.pts)
 
 
 class _Heard:

@@ -1,7 +1,8 @@
 """Seeded synthetic media with planted truth: frame numbers, shot cuts, a tone, a marked corner.
 
 Pictures are smooth (gradients, a soft moving disc), so that lossy coding keeps them; each frame carries its number as
-a bar code along its lower edge, and a red mark in its upper left corner. Needs PyAV (a base dependency).
+a bar of Gray code along its lower edge (one block changes at a time), and a red mark in its upper left
+corner. Needs PyAV (a base dependency).
 """
 
 from __future__ import annotations
@@ -107,7 +108,7 @@ def picture(number: int, t_s: float, shot: int, recipe: Recipe) -> npt.NDArray[n
     image += (disc - image) * soft[..., None]
     edge = height - height // _CODE_SHARE
     for bit, columns in enumerate(np.array_split(np.arange(width), _BITS)):
-        image[edge:, columns] = 230 if number >> bit & 1 else 25
+        image[edge:, columns] = 230 if (number ^ number >> 1) >> bit & 1 else 25
     image[: height // 8, : width // 8] = (220, 20, 20)
     return image.round().astype(np.uint8)
 
@@ -116,7 +117,8 @@ def frame_number(pixels: npt.NDArray[np.uint8]) -> int:
     """The number coded in an upright frame, uint8 `[h w 3]`, at any scale."""
     height = len(pixels)
     bar = pixels[height - height // (2 * _CODE_SHARE) - 1].mean(1)
-    return sum(int(part[len(part) // 2] > 128) << bit for bit, part in enumerate(np.array_split(bar, _BITS)))
+    bits = [int(part[len(part) // 2] > 128) for part in np.array_split(bar, _BITS)]
+    return sum((sum(bits[place:]) & 1) << place for place in range(_BITS))
 
 
 def turn(path: Path, degrees: int) -> None:
