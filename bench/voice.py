@@ -82,7 +82,8 @@ def on_held_out(bursts: Bursts, head: Head) -> list[str]:
         f"- 3 states: UAR {uar(probs, truth):.3f} (per person {each.mean():.3f}, 95 % {low:.3f}-{high:.3f}, "
         f"tenth percentile {np.quantile(each, 0.1):.3f}); recall {per_class}",
         f"- log-loss {log_loss(probs, truth, weight):.3f} (ln 3 = 1.099), before temperature "
-        f"{log_loss(before, truth, weight):.3f}; ECE {ece(probs, truth, weight):.3f}, before {ece(before, truth, weight):.3f}",
+        f"{log_loss(before, truth, weight):.3f}; ECE {ece(probs, truth, weight):.3f}, before "
+        f"{ece(before, truth, weight):.3f}",
         f"- polarity (Pain, Distress vs Ecstasy, Desire) by log p(pleasure) - log p(distress): AUC "
         f"{auc(score, positive):.3f}; per person {people.mean():.3f} (95 % {alow:.3f}-{ahigh:.3f}), tenth percentile "
         f"{np.quantile(people, 0.1):.3f}",
@@ -97,21 +98,22 @@ def across_folds(bursts: Bursts, head: Head) -> list[str]:
     some = bursts.take(rows)
     truth = np.isin(some.category, POSITIVE).astype(np.int64)
     z = ((some.vectors - head.mean) / head.scale).astype(np.float64)
-    logits = cross_logits(z, truth, some.person, 3e-4)[:, 1]
+    strength = 1e-3  # what the three-state head chose
+    logits = cross_logits(z, truth, some.person, strength)[:, 1]
     each = _by_person(some.person, lambda r: auc(logits[r], truth[r] == 1))
     fold = [auc(logits[test], truth[test] == 1) for _, test in folds(some.person)]
     mixed = np.random.default_rng(0).permutation(truth)
-    chance = cross_logits(z, mixed, some.person, 3e-4)[:, 1]
+    chance = cross_logits(z, mixed, some.person, strength)[:, 1]
     states, state_truth = labelled(bursts)
     zs = ((states.vectors - head.mean) / head.scale).astype(np.float64)
     shuffled = np.random.default_rng(1).permutation(state_truth)
-    none = softmax(cross_logits(zs, shuffled, states.person, 1e-3))
+    none = softmax(cross_logits(zs, shuffled, states.person, strength))
     return [
         f"**Five folds over {len(np.unique(some.person))} development people**: polarity, fitted for it: AUC "
         f"{auc(logits, truth == 1):.3f} (folds {min(fold):.3f}-{max(fold):.3f}; baseline 0.90), balanced accuracy "
-        f"{np.mean([np.mean((logits > 0)[truth == c] == c) for c in (0, 1)]):.3f} (log-mel floor 0.758), tenth-percentile "
-        f"person {np.nanquantile(each, 0.1):.3f}; with shuffled labels AUC {auc(chance, mixed == 1):.3f}, "
-        f"3-state UAR {uar(none, shuffled):.3f}",
+        f"{np.mean([np.mean((logits > 0)[truth == c] == c) for c in (0, 1)]):.3f} (log-mel floor 0.758), "
+        f"tenth-percentile person {np.nanquantile(each, 0.1):.3f}; with shuffled labels AUC "
+        f"{auc(chance, mixed == 1):.3f}, 3-state UAR {uar(none, shuffled):.3f}",
     ]
 
 
@@ -139,9 +141,9 @@ def on_tava(voice: WhisperVoice, head: Head) -> list[str]:
 
     rest = r(_without(guess, loud), _without(arousal, loud))
     return [
-        f"**TAVA** ({len(rows)} voices, about 150 raters each; never trained on): arousal r {r(guess, arousal):.3f}, CCC "
-        f"{ccc(guess, arousal):.3f}; loudness alone r {r(loud, arousal):.3f}; arousal with loudness taken out of both "
-        f"r {rest:.3f}. Valence against log p(pleasure)/p(distress): r {r(polarity, valence):.3f}; loudness alone "
+        f"**TAVA** ({len(rows)} voices, about 150 raters each; never trained on): arousal r {r(guess, arousal):.3f}, "
+        f"CCC {ccc(guess, arousal):.3f}; loudness alone r {r(loud, arousal):.3f}; arousal with loudness taken out "
+        f"of both r {rest:.3f}. Valence against log p(pleasure)/p(distress): r {r(polarity, valence):.3f}; loudness alone "
         f"r {r(loud, valence):.3f}.",
         f"Largest change under gain: {'; '.join(moved)}.",
     ]

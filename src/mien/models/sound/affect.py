@@ -45,7 +45,7 @@ WEIGHTS = Weights(
             version="1",
             member=f"mien/models/sound/{FILE}",
             sha256="0" * 64,
-            bytes=0,
+            bytes=19_268,
         ),
     ),
     licences=Licences(code="Apache-2.0", weights="Apache-2.0", training_data="Apache-2.0 (EmoGator vocal bursts)"),
