@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import Device, Embeddings, Sound
-from mien.models.sound.affect import PATH, STATES, Head
+from mien.models.sound.affect import PATH, STATES, Head, VoiceState
 from mien.models.sound.whisper import WhisperVoice
 from mien.models.weights import cache_dir, open_adapter
 from mien.signals.acoustics import describe
@@ -56,7 +56,7 @@ def main(args: list[str]) -> list[str]:
     head = Head.read(PATH)
     apart = held_out(everyone.person)
     lines += [*on_held_out(everyone.take(apart), head), *across_folds(everyone.take(~apart), head), ""]
-    lines += [*on_tava(voice, head), "", *speed(voice)]
+    lines += [*on_tava(voice, head), "", *speed(voice, head)]
     return lines
 
 
@@ -143,19 +143,19 @@ def on_tava(voice: WhisperVoice, head: Head) -> list[str]:
     return [
         f"**TAVA** ({len(rows)} voices, about 150 raters each; never trained on): arousal r {r(guess, arousal):.3f}, "
         f"CCC {ccc(guess, arousal):.3f}; loudness alone r {r(loud, arousal):.3f}; arousal with loudness taken out "
-        f"of both r {rest:.3f}. Valence against log p(pleasure)/p(distress): r {r(polarity, valence):.3f}; loudness alone "
-        f"r {r(loud, valence):.3f}.",
+        f"of both r {rest:.3f}. Valence against log p(pleasure)/p(distress): r {r(polarity, valence):.3f}; loudness "
+        f"alone r {r(loud, valence):.3f}.",
         f"Largest change under gain: {'; '.join(moved)}.",
     ]
 
 
-def speed(voice: WhisperVoice) -> list[str]:
+def speed(voice: WhisperVoice, head: Head) -> list[str]:
     """Median ms per second of sound on 20 s, one call; the embedding on ten 2 s pieces."""
     x = _long()
     sound = Sound(x, 0)
     vad = open_adapter("vad.silero", None, Device(threads=1))
     pitch = open_adapter("pitch.swiftf0", None, Device(threads=1))
-    state = open_adapter("voice.state")
+    state = VoiceState(head)
     pieces = [Sound(part, 0) for part in np.split(x[: 20 * 16_000], 10)]
     one = open_adapter("voice.whisper", None, Device(threads=1))
     vectors: Embeddings = one.run(pieces)

@@ -58,7 +58,7 @@ def test_damaged_files_are_refused_with_a_code(tmp_path, damage):
 
 def test_a_file_of_other_tensors_is_no_head(tmp_path):
     tensors.write(tmp_path / FILE, {"a": np.zeros(3, np.float32)}, {})
-    with pytest.raises(MienError, match="no voice head"):
+    with pytest.raises(MienError, match="not a voice head"):
         Head.read(tmp_path / FILE)
 
 

@@ -44,7 +44,7 @@ WEIGHTS = Weights(
             name="mien",
             version="1",
             member=f"mien/models/sound/{FILE}",
-            sha256="0" * 64,
+            sha256="9e200e283fee83e26baa884f678cce17b1eee7b7bbd6fd89e662c59d21efb9cd",
             bytes=19_268,
         ),
     ),
