@@ -63,7 +63,7 @@ class Shots:
             self.cuts_us.append(t_us)
         self._shape = bgr.shape
         now = FrameTimecode(Timecode(t_us, Fraction(1, US)), fps=self._rate)
-        light = bgr.max(2).astype(np.int16)
+        light = np.maximum(np.maximum(bgr[..., 0], bgr[..., 1]), bgr[..., 2]).astype(np.int16)  # .max(2) is 10× slower
         self._steps.append((t_us, 0.0 if self._light is None else float(np.abs(light - self._light).mean())))
         self._light = light
         for found in self._detector.process_frame(now, bgr):
