@@ -25,7 +25,8 @@ weights: setup ## fetch the default weights once (about 110 MB kept)
 
 demo: weights ## analyse real footage and write a report
 	test -f $(DEMO)/mien.toml || $(BIN)/mien init $(DEMO) --context research
-	$(BIN)/mien -C $(DEMO) run "$$($(BIN)/mien models path sample.demo-video)"
+	$(BIN)/mien -C $(DEMO) run "$$($(BIN)/mien models path sample.demo-video)" \
+	  "$$($(BIN)/mien models path sample.demo-speech)"
 	@echo
 	@echo "Open this report in a browser:"
 	@$(BIN)/mien -C $(DEMO) report
@@ -33,7 +34,7 @@ demo: weights ## analyse real footage and write a report
 	@echo "  $(BIN)/mien -C $(DEMO) query \"SELECT kind, text FROM claims\""
 
 test: weights ## all default tests, on the real weights
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: setup ## ruff
 	$(BIN)/ruff check .

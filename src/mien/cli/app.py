@@ -117,7 +117,8 @@ def status(as_json: Json = False) -> None:
         ]
         for s in found["sources"]
     ]
-    table(["source", "state", "code", "duration", "clips", "decoded"], rows, right=(3, 4, 5))
+    if rows:
+        table(["source", "state", "code", "duration", "clips", "decoded"], rows, right=(3, 4, 5))
     say("stages: " + (", ".join(f"{n} {state}" for state, n in sorted(found["stages"].items())) or "none yet"))
     if found["waiting"]["stages"]:
         say(f"waiting-for-person: {', '.join(found['waiting']['stages'])} on {found['waiting']['clips']} clip(s)")

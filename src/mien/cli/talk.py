@@ -52,7 +52,7 @@ def stop(error: MienError) -> NoReturn:
         say(json.dumps({"event": "error", "code": error.code, "message": error.message, "hint": error.hint}))
     else:
         say(f"error: {error}")
-    wrong_call = error.code.split(".")[0] in ("config", "project", "query", "show", "input", "install")
+    wrong_call = error.code.split(".")[0] in ("config", "project", "query", "show", "input", "install", "models")
     raise SystemExit(2 if wrong_call else 1)
 
 

