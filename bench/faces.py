@@ -31,11 +31,11 @@ def main(args: list[str]) -> list[str]:
     planted = plant(pictures, video(DATA / "video_faces/no_face.mp4", 6))
     speed = resized(video(DATA / "video_faces/single_face.mp4", 30)[0], 640, 360)
     lines = [
-        f"{len(pictures)} pictures with a face at the middle; {len(empty)} frames without a face; {len(planted)} frames of "
-        f"640x360 px with a planted face of {', '.join(map(str, HEIGHTS_PX))} px height.",
+        f"{len(pictures)} pictures with a face at the middle; {len(empty)} frames without a face; {len(planted)} "
+        f"frames of 640x360 px with a planted face of {', '.join(map(str, HEIGHTS_PX))} px height.",
         "Columns: highest score on a frame without a face; recall on the pictures at score 0.35 and at 0.5; recall of "
-        "planted faces (IoU ≥ 0.4, score ≥ 0.35) by height, and boxes on nothing there; median ms of a 640x360 frame on "
-        "one thread, and per frame of a batch on two.",
+        "planted faces (IoU ≥ 0.4, score ≥ 0.35) by height, and boxes on nothing there; median ms of a 640x360 frame "
+        "on one thread, and per frame of a batch on two.",
         "",
         "| detector | worst empty | r .35 | r .5 | "
         + " | ".join(f"{h} px" for h in HEIGHTS_PX)
