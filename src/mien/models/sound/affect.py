@@ -20,6 +20,7 @@ from mien.core import (
     Distribution,
     Embeddings,
     Licences,
+    Measured,
     MienError,
     Scalars,
     Strict,
@@ -52,6 +53,9 @@ WEIGHTS = Weights(
     runtime=(FILE,),
     note="card: docs/cards/voice-affect.md",
 )
+
+ON = "EmoGator, 41 people never trained on, prompted bursts"
+COMMAND = "python -m bench voice"
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +152,16 @@ class VoiceState(_OnHead):
     """
 
     spec: ClassVar[AdapterSpec] = AdapterSpec(
-        name="voice.state", slot="voice_affect", takes=Embeddings, gives=Distribution, weights=WEIGHTS, affect=True
+        name="voice.state",
+        slot="voice_affect",
+        takes=Embeddings,
+        gives=Distribution,
+        weights=WEIGHTS,
+        affect=True,
+        measured=(
+            Measured("UAR 0.69 of 3 states (chance 0.33), worst-tenth person 0.59, ECE 0.015", ON, COMMAND),
+            Measured("AUC 0.84 for pain or distress against ecstasy or desire, worst-tenth person 0.72", ON, COMMAND),
+        ),
     )
 
     @property
@@ -164,11 +177,25 @@ class VoiceState(_OnHead):
 class VoiceArousal(_OnHead):
     """In: `Embeddings` of `voice.whisper`. Out: `Scalars`: arousal in -1..1 with its sd on people not trained on.
 
-    Derived and weak: fitted to where the prompted words lie on Russell's circle, not to ratings of the clips.
+    Derived and weak: fitted to where the prompted words lie on Russell's circle, not to ratings of the clips. On rated
+    voices it says nothing that loudness does not say better: keep it out of fusion.
     """
 
     spec: ClassVar[AdapterSpec] = AdapterSpec(
-        name="voice.arousal", slot="voice_arousal", takes=Embeddings, gives=Scalars, weights=WEIGHTS, affect=True
+        name="voice.arousal",
+        slot="voice_arousal",
+        takes=Embeddings,
+        gives=Scalars,
+        weights=WEIGHTS,
+        affect=True,
+        measured=(
+            Measured(
+                "r 0.32 with rated arousal, CCC 0.06, nothing beyond loudness (which alone has r 0.91)",
+                "TAVA, 96 voices rated by about 150 people each",
+                COMMAND,
+                weak=True,
+            ),
+        ),
     )
 
     def run(self, batch: Embeddings) -> Scalars:
