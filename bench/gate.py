@@ -61,8 +61,9 @@ def age() -> list[str]:
     far = np.abs(error)
     lines = [
         f"Age: {len(t)} pictures of adults of {t.min():.0f}-{t.max():.0f} years: mean absolute error {far.mean():.1f} "
-        f"years, bias {error.mean():+.1f}, 90th percentile {np.quantile(far, 0.9):.1f}, r {np.corrcoef(t, v)[0, 1]:.2f};"
-        f" mean sd {s.mean():.1f}; truth within 1 sd {(far <= s).mean():.2f}, within 2 sd {(far <= 2 * s).mean():.2f}."
+        f"years, bias {error.mean():+.1f}, 90th percentile {np.quantile(far, 0.9):.1f}, r "
+        f"{np.corrcoef(t, v)[0, 1]:.2f}; mean sd {s.mean():.1f}; truth within 1 sd {(far <= s).mean():.2f}, "
+        f"within 2 sd {(far <= 2 * s).mean():.2f}."
     ]
     for low, high in ((15, 30), (30, 50), (50, 65), (65, 100)):
         part = (t >= low) & (t < high)

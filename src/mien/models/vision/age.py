@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from annotated_types import Ge
 
-from mien.core import AdapterSpec, Asset, Faces, Licences, Scalars, Strict, Weights, adapter
+from mien.core import AdapterSpec, Asset, Faces, Licences, Measured, Scalars, Strict, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.geometry import Square, around, eyes_of, measurable
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
@@ -47,7 +47,14 @@ class AgeAndGender(OnnxAdapter):
             licences=Licences("MIT", "CC0-1.0", "about 110,000 labelled faces, not published by its makers"),
             runtime=("age-v1.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "mean absolute error 9.3 years (8 too old below 30, 10 too young above 65); within 2 sd 0.97",
+                "86 pictures of adults of 18-85 years; nothing is measured on minors",
+                "python -m bench gate",
+                weak=True,
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from mien.core import AdapterSpec, Asset, Boxes, Frames, Licences, Strict, Weights, adapter
+from mien.core import AdapterSpec, Asset, Boxes, Frames, Licences, Measured, Strict, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.geometry import U8, Found, as_boxes, fit, suppress, to_frame
 from mien.models.vision.net import OnnxAdapter, StandIn, cells, logit
@@ -44,7 +44,14 @@ class BlazeFace(OnnxAdapter):
             licences=Licences("MIT", "Apache-2.0", "not published by its makers"),
             runtime=("blazeface.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "recall 0.97 of large faces, 0.85 at 48 px of a 640x360 frame, but 286 false boxes in 300 frames",
+                "226 rated pictures, 300 planted faces, two videos; score 0.35",
+                "python -m bench faces",
+                weak=True,
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from mien.core import AdapterSpec, Asset, Frames, Licences, Scalars, Strict, Weights, adapter
+from mien.core import AdapterSpec, Asset, Frames, Licences, Measured, Scalars, Strict, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.geometry import U8
 from mien.models.vision.net import OnnxAdapter, StandIn
@@ -42,7 +42,14 @@ class OpenNsfw(OnnxAdapter):
             licences=Licences("MIT", "BSD-2-Clause", "not published by its makers"),
             runtime=("open_nsfw.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "false alarms at 0.2: 0.018 of pictures (worst 0.74), 0.027 of video frames; recall is not measured",
+                "226 pictures and 37 video frames of dressed people",
+                "python -m bench gate",
+                weak=True,
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):

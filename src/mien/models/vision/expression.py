@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from mien.core import AdapterSpec, Asset, Distribution, Faces, Licences, Strict, Weights, adapter
+from mien.core import AdapterSpec, Asset, Distribution, Faces, Licences, Measured, Strict, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.geometry import U8, around, eyes_of, measurable
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
@@ -46,7 +46,21 @@ class MiniXception(OnnxAdapter):
             licences=Licences("MIT", "MIT", "FER2013: pictures from web search, terms of the challenge"),
             runtime=("emotion.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "accuracy 0.54, mean recall of 7 classes 0.43, log-loss 1.38 and ECE 0.12 (1.76 and 0.15 at T = 1)",
+                "117 pictures of held-out people, one noisy rater; crop and T = 2.6 chosen on 103 pictures of other "
+                "people, split by parity of the SHA-256 of the name",
+                "python -m bench expression",
+                weak=True,
+            ),
+            Measured(
+                "recall: happiness 0.78, anger 0.68, sadness 0.65, neutral 0.44, surprise 0.35, disgust and fear 0.00",
+                "220 pictures, most of them news pictures of adults",
+                "python -m bench expression",
+                weak=True,
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):

@@ -15,6 +15,7 @@ from mien.core import (
     Device,
     Frames,
     Licences,
+    Measured,
     MienError,
     Strict,
     WeightFiles,
@@ -52,7 +53,13 @@ class CenterFace(OnnxAdapter):
             licences=Licences("MIT", "MIT", "WIDER FACE: research use stated by its authors"),
             runtime=("centerface.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "recall 0.99 of large faces, 0.90 at 48 px, 0.10 at 32 px of a 640x360 frame; none in 49 empty frames",
+                "226 rated pictures, 300 planted faces, two videos",
+                "python -m bench faces",
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from annotated_types import Ge, Le
 
-from mien.core import AdapterSpec, Asset, Faces, Landmarks, Licences, Strict, Weights, adapter
+from mien.core import AdapterSpec, Asset, Faces, Landmarks, Licences, Measured, Strict, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.geometry import around, eyes_of, measurable
 from mien.models.vision.net import OnnxAdapter, StandIn
@@ -46,7 +46,13 @@ class FaceMesh(OnnxAdapter):
             licences=Licences("MIT", "Apache-2.0", "not published by its makers"),
             runtime=("facemesh.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "present on 1.00 of faces and 0.00 of empty places; mirrored: apart by 1.7 % of the eyes' distance",
+                "224 rated pictures; accuracy against labelled points is not measured",
+                "python -m bench gate",
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from mien.core import AdapterSpec, Asset, Boxes, Frames, Licences, Strict, Weights, adapter
+from mien.core import AdapterSpec, Asset, Boxes, Frames, Licences, Measured, Strict, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.geometry import U8, Found, as_boxes, fit, suppress, to_frame
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
@@ -57,7 +57,13 @@ class NanoDet(OnnxAdapter):
             licences=Licences("MIT", "Apache-2.0", "COCO: annotations CC-BY-4.0, pictures of mixed Flickr licences"),
             runtime=("nanodet.onnx",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "73 of 81 faces lie in a person's box; a person in 0 of 19 empty frames; other classes: not measured",
+                "two short videos with people, one without",
+                "python -m bench gate",
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):
