@@ -25,8 +25,10 @@ weights: setup ## fetch the default weights once (about 110 MB kept)
 
 demo: weights ## analyse real footage and write a report
 	test -f $(DEMO)/mien.toml || $(BIN)/mien init $(DEMO) --context research
-	$(BIN)/mien -C $(DEMO) run "$$($(BIN)/mien models path sample.demo-video)" \
-	  "$$($(BIN)/mien models path sample.demo-speech)"
+	@echo "The demo footage is real, but its own sound track is silent: real laughter is laid under its laughing part."
+	test -f $(DEMO)/demo.mp4 || $(BIN)/python -m mien.testing.composite "$$($(BIN)/mien models path sample.demo-video)" \
+	  "$$($(BIN)/mien models path sample.demo-laugh)" $(DEMO)/demo.mp4
+	$(BIN)/mien -C $(DEMO) run $(DEMO)/demo.mp4
 	@echo
 	@echo "Open this report in a browser:"
 	@$(BIN)/mien -C $(DEMO) report

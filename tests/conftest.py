@@ -10,13 +10,37 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(scope="session")
-def demo_video() -> Path:
-    """Real footage with a face and a voice (crying, calm, laughing): fetched like a weight."""
+def sample(name: str) -> Path:
     from mien.models.weights import resolve, select
 
-    (entry,) = select(["sample.demo-video"])
+    (entry,) = select([f"sample.{name}"])
     return resolve(entry.weights).only
+
+
+@pytest.fixture(scope="session")
+def demo_video() -> Path:
+    """Real footage of a face (crying, calm, laughing); its sound track is digital silence."""
+    return sample("demo-video")
+
+
+@pytest.fixture(scope="session")
+def demo_laugh() -> Path:
+    """Three seconds of real laughter."""
+    return sample("demo-laugh")
+
+
+@pytest.fixture(scope="session")
+def demo_speech() -> Path:
+    """Ten seconds of real read speech."""
+    return sample("demo-speech")
+
+
+@pytest.fixture(scope="session")
+def demo_composite(demo_video, demo_laugh, tmp_path_factory) -> Path:
+    """The demo's input: the real laughter laid under the laughing part of the real footage."""
+    from mien.testing.composite import LAUGHING_FROM_S, with_sound
+
+    return with_sound(demo_video, demo_laugh, LAUGHING_FROM_S, tmp_path_factory.mktemp("media") / "composite.mp4")
 
 
 @pytest.fixture(scope="session")
@@ -29,12 +53,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def short_real_clip(demo_video, tmp_path_factory) -> Path:
-    """The first six seconds of the demo video, packets copied, nothing re-encoded."""
+def short_real_clip(demo_video, demo_laugh, tmp_path_factory) -> Path:
+    """The first six seconds of the demo video with the laughter from second 1 on."""
     import av
 
-    path = tmp_path_factory.mktemp("media") / "short.mp4"
-    with av.open(str(demo_video)) as source, av.open(str(path), "w") as target:
+    from mien.testing.composite import with_sound
+
+    folder = tmp_path_factory.mktemp("media")
+    whole, path = with_sound(demo_video, demo_laugh, (1.0,), folder / "whole.mp4"), folder / "short.mp4"
+    with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         streams = {s: target.add_stream_from_template(s) for s in source.streams if s.type in ("video", "audio")}
         for packet in source.demux(*streams):
             if packet.dts is None or packet.pts * packet.time_base >= 6:

@@ -26,10 +26,10 @@ def command(*args, root=None, code=0) -> subprocess.CompletedProcess:
 
 
 @pytest.fixture(scope="module")
-def demo(demo_video, tmp_path_factory):
+def demo(demo_composite, tmp_path_factory):
     root = tmp_path_factory.mktemp("demo")
     command("init", root, "--context", "research")
-    command("run", demo_video, root=root)
+    command("run", demo_composite, root=root)
     with mien.open(root) as project:
         yield project
 
@@ -92,10 +92,10 @@ def test_records_carry_fingerprints_and_content_ids(demo):
     assert all(0 <= g <= 1 for g in track.geometry)
 
 
-def test_a_second_run_in_another_process_gives_the_same_results(demo, demo_video, tmp_path):
+def test_a_second_run_in_another_process_gives_the_same_results(demo, demo_composite):
     from mien.store import canonical_dump
 
-    with mien.analyse(demo_video) as again:
+    with mien.analyse(demo_composite) as again:
         assert canonical_dump(again.project.store) == canonical_dump(demo.project.store)
 
 
@@ -167,6 +167,47 @@ def test_the_report_is_one_file_with_blurred_pictures_and_all_licences(demo):
         assert name in html
     for claim in demo.claims:
         assert claim.id in html
+
+
+def test_the_same_laughter_under_the_crying_part_is_a_conflict_and_not_an_average(
+    demo, demo_video, demo_laugh, tmp_path
+):
+    """The face alone leads to distress there, the laughter to pleasure: both readings must survive."""
+    from mien.testing.composite import with_sound
+
+    moved = with_sound(demo_video, demo_laugh, (3.6,), tmp_path / "moved.mp4")
+    with mien.analyse(moved) as result:
+        rows = [a for clip in result.clips for a in clip.assessments]
+        (hit,) = [a for a in rows if a.span.start_us == 4_000_000]
+        assert {c.source for c in hit.contributions} == {"face", "voice"}
+        assert hit.abstained
+        assert hit.reason == "conflict"
+        said = {c.source: max(c.dist, key=lambda p: p[1])[0] for c in hit.contributions}
+        assert said == {"face": "distress", "voice": "pleasure"}
+        assert any("face → distress" in c.text and "voice → pleasure" in c.text for c in result.claims)
+    agreeing = [a for clip in demo.clips for a in clip.assessments if a.span.start_us == 12_000_000]
+    assert agreeing[0].conflict < hit.conflict / 2
+    assert not agreeing[0].abstained
+
+
+def test_the_silent_footage_says_that_it_is_silent(demo_video):
+    with mien.analyse(demo_video) as result:
+        assert any("digital silence" in c.text for c in result.claims)
+        rows = [a for clip in result.clips for a in clip.assessments]
+        assert all({c.source for c in a.contributions} <= {"face"} for a in rows)
+        assert all(a.vacuity > 0.3 for a in rows)
+
+
+def test_the_voice_head_stays_out_of_speech(demo_speech):
+    """It was trained on bursts without words; read speech must not become an emotion."""
+    with mien.analyse(demo_speech) as result:
+        heard = [o for clip in result.clips for o in clip.observations if o.target == "vocal.kind"]
+        assert len(heard) >= 5
+        weights = [
+            c.weight for clip in result.clips for a in clip.assessments for c in a.contributions if c.source == "voice"
+        ]
+        assert sum(weights) < 0.1
+        assert all(a.abstained for clip in result.clips for a in clip.assessments)
 
 
 def test_in_care_affect_waits_and_observables_run(short_real_clip, tmp_path):

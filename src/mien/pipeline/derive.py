@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import Assessment, Clip, Observation, Signal, Span, Track, content_id
+from mien.core import Assessment, Clip, MienError, Observation, Signal, Span, Track, content_id
 from mien.fusion import FusionConfig, SourceEvidence, assess, face_evidence
 from mien.pipeline.config import Config
 from mien.pipeline.rows import columns, table, windows
@@ -169,10 +169,10 @@ def assess_stage(view: View) -> Answer:
 
 
 def _assess(view: View, config: FusionConfig, track: Track | None, window: Span, sharing: int) -> Assessment:
-    voice, arousal = _voice(view, config, window, sharing)
+    voice = _voice(view, config, window, sharing)
     sources = [voice] if voice else []
     if track:
-        sources.insert(0, _face(view, config, track, window, arousal))
+        sources.insert(0, _face(view, config, track, window))
     made = assess(config, sources)
     return Assessment(
         content_id(
@@ -193,7 +193,7 @@ def _assess(view: View, config: FusionConfig, track: Track | None, window: Span,
     )
 
 
-def _face(view: View, config: FusionConfig, track: Track, window: Span, voice_arousal: float) -> SourceEvidence:
+def _face(view: View, config: FusionConfig, track: Track, window: Span) -> SourceEvidence:
     suffix = f"{view.clip.id}.{track.id[-6:]}"
     cells = {
         name: columns(view.store.table(f"signal-{name}/{suffix}"), ("t_us", "value", "sd", "cov", "gap"))
@@ -215,51 +215,46 @@ def _face(view: View, config: FusionConfig, track: Track, window: Span, voice_ar
     ]
     covered = float((~cells["valence"]["gap"][rows].astype(bool)).mean()) if rows.any() else 0.0
     quality = covered * (float(np.mean([o.quality or 0.0 for o in seen])) if seen else 0.0)
-    face_arousal = float(mean[:, 1].mean()) if len(mean) else math.nan
-    known = [a for a in (face_arousal, voice_arousal) if math.isfinite(a)]
+    # The gate reads the face's own arousal: that of the voice head is too weak to silence a face (docs/cards).
+    arousal = float(mean[:, 1].mean()) if len(mean) else math.nan
     return face_evidence(
-        config,
-        mean,
-        cov,
-        quality=min(1.0, quality),
-        arousal=max(known) if known else math.nan,
-        evidence_ids=tuple(o.id for o in evidence),
+        config, mean, cov, quality=min(1.0, quality), arousal=arousal, evidence_ids=tuple(o.id for o in evidence)
     )
 
 
-def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> tuple[SourceEvidence | None, float]:
-    """The voice's evidence in a window, and its arousal (NaN if unknown).
+def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> SourceEvidence | None:
+    """The voice's evidence in a window; None where nothing was heard that the head knows.
 
     A sound is not assigned to a face here: with several faces in the clip each gets an equal share of the weight, and
     one more share stays with "somebody not in view".
     """
     heard = [o for o in view.of("voice.state") if o.dist and o.span.overlap_us(window)]
     if not heard:
-        return None, math.nan
+        return None
+    prior = dict(view.stack.get("voice_affect").prior)
+    if set(config.names) != set(prior):
+        raise MienError(
+            "fusion.unknown-state",
+            f"the voice head knows {', '.join(prior)}, but fusion.states names {', '.join(config.names)}",
+            "name the same states, use a head that knows them, or set stack.voice_affect to 'off'",
+        )
     overlap = np.array([o.span.overlap_us(window) for o in heard], np.float64)
     share = overlap / overlap.sum()
-    dist = sum(w * np.array([dict(o.dist)[s] for s in config.names]) for w, o in zip(share, heard, strict=True))
-    prior = dict(view.stack.get("voice_affect").prior)
-    quality = float(sum(w * (o.quality or 0.0) for w, o in zip(share, heard, strict=True)))
+    dist = share @ np.array([[dict(o.dist)[s] for s in config.names] for o in heard])
+    quality = float(share @ np.array([o.quality or 0.0 for o in heard]))
     weight = config.weights.voice * quality * min(1.0, float(overlap.sum()) / FULL_VOICE_US)
     note = ""
     if sharing > 1:
         weight /= sharing + 1
         note = f"speaker unknown among {sharing} faces: weight × {1 / (sharing + 1):.2f}"
-    arousals = {o.span: o for o in view.of("voice.arousal") if o.value is not None}
-    known = [(w, arousals[o.span].value) for w, o in zip(share, heard, strict=True) if o.span in arousals]
-    arousal = sum(w * (v or 0.0) for w, v in known) / sum(w for w, _ in known) if known else math.nan
-    total = float(np.sum(dist))
-    ids = [o.id for o in heard] + [arousals[o.span].id for o in heard if o.span in arousals]
-    evidence = SourceEvidence(
+    return SourceEvidence(
         "voice",
-        tuple(float(p) / total for p in np.atleast_1d(dist)),
+        tuple(float(p) for p in dist / dist.sum()),
         tuple(prior[s] for s in config.names),
         weight,
-        tuple(ids),
+        tuple(o.id for o in heard),
         note,
     )
-    return evidence, arousal
 
 
 def claims_stage(view: View, assessments: list[Assessment], missing: tuple[str, ...]) -> Answer:

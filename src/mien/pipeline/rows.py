@@ -48,11 +48,14 @@ def columns(held: pa.Table | None, names: Sequence[str]) -> dict[str, Array]:
 
 
 def windows(span: Span, step_s: float) -> Iterator[Span]:
-    """Windows of `step_s` on the source's own grid (multiples from t = 0), cut to the span."""
+    """Windows of `step_s` on the source's own grid (multiples from t = 0), cut to the span; a rest of less than half a
+    window joins the one before."""
     step = round(step_s * US)
     start = span.start_us
     while start < span.end_us:
-        end = min((start // step + 1) * step, span.end_us)
+        end = (start // step + 1) * step
+        if span.end_us - end < step // 2:
+            end = span.end_us
         yield Span(start, end)
         start = end
 

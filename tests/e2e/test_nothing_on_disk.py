@@ -1,0 +1,85 @@
+"""No embedding of a face or a voice reaches a disk: planted vectors are looked for, byte by byte, in every file."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.core import Embeddings, Landmarks
+from mien.models.sound.whisper import WhisperVoice
+from mien.models.vision.landmarks import FaceMesh
+from mien.pipeline import Project
+
+
+def forms(vector: np.ndarray) -> dict[str, bytes]:
+    """A vector's ways onto a disk: binary of any float width and order, and text."""
+    found = {
+        np.dtype(t).str: vector.astype(t).tobytes()[: 8 * np.dtype(t).itemsize]
+        for t in ("<f2", "<f4", "<f8", ">f4", ">f8")
+    }
+    found["int8"] = np.round(127 * vector / np.abs(vector).max()).astype(np.int8).tobytes()[:32]
+    for digits in (4, 6):
+        found[f"text{digits}"] = ", ".join(f"{v:.{digits}f}" for v in vector[:4]).encode()
+        found[f"compact{digits}"] = ",".join(f"{v:.{digits}f}" for v in vector[:4]).encode()
+    return found
+
+
+def scan(folder: Path, vectors: list[np.ndarray]) -> list[str]:
+    """Which planted forms lie in which file (Parquet and SQLite pages included, as the bytes they are)."""
+    needles = [(f"{i}:{name}", data) for i, v in enumerate(vectors) for name, data in forms(v).items()]
+    hits: list[str] = []
+    for path in folder.rglob("*"):
+        if path.is_file():
+            held = path.read_bytes()
+            hits += [f"{path.name} {name}" for name, data in needles if data in held]
+    return hits
+
+
+@pytest.fixture
+def planted(monkeypatch):
+    """Models that answer with known vectors; everything else is real."""
+    rng = np.random.default_rng(7)
+    vectors: list[np.ndarray] = []
+    mesh = FaceMesh.run
+
+    def voice(self, batch):
+        made = rng.standard_normal((len(batch), 768)).astype(np.float32)
+        vectors.extend(made.copy())
+        return Embeddings(made)
+
+    def face(self, batch):
+        answer = mesh(self, batch)
+        vectors.extend(p.ravel()[:256].copy() for p in answer.points[:2])
+        return Landmarks(answer.points, answer.score)
+
+    monkeypatch.setattr(WhisperVoice, "run", voice)
+    monkeypatch.setattr(FaceMesh, "run", face)
+    return vectors
+
+
+def test_planted_vectors_are_nowhere_on_disk(tmp_path, short_real_clip, planted, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    project = Project.init(tmp_path / "project", "research")
+    outcome = project.run([short_real_clip])
+    assert outcome.failures == ()
+    assert len(planted) >= 3
+    assert scan(tmp_path, planted) == []
+    project.close()
+
+
+def test_the_scan_finds_what_is_planted(tmp_path):
+    vector = np.random.default_rng(1).standard_normal(128).astype(np.float32)
+    (tmp_path / "leak.bin").write_bytes(os.urandom(100) + vector.tobytes() + os.urandom(9))
+    (tmp_path / "leak.json").write_text("[" + ", ".join(f"{v:.6f}" for v in vector) + "]")
+    assert {hit.split()[0] for hit in scan(tmp_path, [vector])} == {"leak.bin", "leak.json"}
+    assert scan(tmp_path, [np.random.default_rng(2).standard_normal(128)]) == []
+
+
+def test_no_column_of_the_record_is_made_for_vectors(tmp_path):
+    with Project.init(tmp_path / "p", "research").store as store:
+        _, rows = store.query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+        text = " ".join(r[0].lower() for r in rows)
+    assert "embedding" not in text
+    assert "blob" not in text
