@@ -58,9 +58,9 @@ def main(args: list[str]) -> list[str]:
         f"| softmax of the network | {figures(raw[~fit], y[~fit])} |",
         f"| after the temperature | {figures(tempered(raw, shipped)[~fit], y[~fit])} |",
         f"| guessing the base rates | {figures(base_rates(y[fit], int((~fit).sum())), y[~fit])} |",
-        f"| all 7 classes, all people | {figures(tempered(raw, shipped), y)} |",
+        f"| both halves, so partly fitted on | {figures(tempered(raw, shipped), y)} |",
         "",
-        "Recall on all people: "
+        "Recall by class, both halves: "
         + ", ".join(f"{n} {(raw[y == k].argmax(1) == k).mean():.2f}" for k, n in enumerate(LABELS))
         + ".",
     ]

@@ -56,7 +56,7 @@ class MiniXception(OnnxAdapter):
             ),
             Measured(
                 "recall: happiness 0.78, anger 0.68, sadness 0.65, neutral 0.44, surprise 0.35, disgust and fear 0.00",
-                "220 pictures, most of them news pictures of adults",
+                "220 pictures, both halves, most of them news pictures of adults",
                 "python -m bench expression",
                 weak=True,
             ),

@@ -82,8 +82,8 @@ class NanoDet(OnnxAdapter):
 
     def _frame(self, pixels: U8) -> Found:
         canvas, scale, offset = fit(pixels, SIDE, SIDE, centre=True)
-        x = (canvas[:, :, ::-1].astype(np.float32) - MEAN) / STD
-        outputs = self._net.run(np.ascontiguousarray(x.transpose(2, 0, 1))[None])
+        planes = np.ascontiguousarray(canvas[:, :, ::-1].transpose(2, 0, 1)).astype(np.float32)
+        outputs = self._net.run(((planes - MEAN[:, None, None]) / STD[:, None, None])[None])
         found = suppress(self._decode(outputs), self._config.iou)
         kept = Found(*(column[: self._config.most] for column in found))
         return to_frame(kept, scale, offset, *pixels.shape[:2])
