@@ -1,4 +1,4 @@
-"""A folder of damaged inputs beside a good one: each ends ok, degraded or rejected with a code, and the batch goes on."""
+"""A folder of damaged inputs beside a good one: each ends ok, degraded or rejected with a code; the batch goes on."""
 
 import os
 
@@ -18,10 +18,16 @@ def test_damaged_inputs_end_with_a_code_and_the_batch_goes_on(tmp_path, short_re
     for number, (name, damage) in enumerate(DAMAGE.items()):
         (folder / f"{number:02d} {name.replace('/', '-')}.mp4").write_bytes(damage(good))
     odd = {
-        "empty.mp4": b"", "text.mp4": b"this is no film\n" * 99, "list.mp4": b"#EXTM3U\nhttp://127.0.0.1/x.ts\n",
-        "concat.mp4": b"ffconcat version 1.0\nfile good.mp4\n", "zeros.avi": bytes(10_000), "noise.mkv": os.urandom(10_000),
-        "archive.mp4": b"PK\x03\x04" + bytes(500), "<script>.mp4": good[: len(good) // 2], "e\u0301 \u202e.mp4": good[:2000],
-    }  # fmt: skip
+        "empty.mp4": b"",
+        "text.mp4": b"this is no film\n" * 99,
+        "list.mp4": b"#EXTM3U\nhttp://127.0.0.1/x.ts\n",
+        "concat.mp4": b"ffconcat version 1.0\nfile good.mp4\n",
+        "zeros.avi": bytes(10_000),
+        "noise.mkv": os.urandom(10_000),
+        "archive.mp4": b"PK\x03\x04" + bytes(500),
+        "<script>.mp4": good[: len(good) // 2 + 7],
+        "e\u0301 \u202e.mp4": good[:2000],
+    }
     for name, data in odd.items():
         (folder / name).write_bytes(data)
     os.mkfifo(folder / "pipe.mp4")

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -158,8 +159,7 @@ def test_query_status_and_doctor_speak_json(demo):
 
 
 def test_the_report_is_one_file_with_blurred_pictures_and_all_licences(demo):
-    path = command("report", root=demo.project.root).stdout.strip()
-    html = open(path, encoding="utf-8").read()  # noqa: SIM115 - one read
+    html = Path(command("report", root=demo.project.root).stdout.strip()).read_text(encoding="utf-8")
     assert "data:image/jpeg;base64" in html
     assert "http-equiv" in html
     assert 'src="http' not in html

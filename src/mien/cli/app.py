@@ -126,7 +126,7 @@ def status(as_json: Json = False) -> None:
     if found["quarantined_clips"]:
         say(f"quarantined by the explicit-content gate: {', '.join(found['quarantined_clips'])}")
     for f in found["failures"]:
-        say(f"failed (attempt {f['attempt']}): {f['stage']} of {Path(f['unit']).name}: [{f['code']}] {f['message']}")
+        say(f"failed (attempt {f['attempt']}): {f['stage']} of {f['name']}: [{f['code']}] {f['message']}")
         if f["hint"]:
             say(f"  → {f['hint']}")
     if found["unfinished_runs"]:

@@ -118,9 +118,10 @@ def signals_stage(view: View) -> Answer:
 
 def affect_stage(view: View) -> Answer:
     """Valence and arousal of each face: an Ornstein-Uhlenbeck/Kalman filter on the grid; in gaps the sd grows."""
-    held = columns(
-        view.held("expression"), ("t_us", "track", "valence", "arousal", "var_valence", "var_arousal", "cov")
-    )
+    answers = view.held("expression")
+    if answers is None or "valence" not in answers.column_names:  # no face was tracked
+        return [], {}
+    held = columns(answers, ("t_us", "track", "valence", "arousal", "var_valence", "var_arousal", "cov"))
     made: list[tuple[Signal, str, Any]] = []
     for track in _face_tracks(view):
         mine = held["track"] == _index(view, track)
@@ -238,22 +239,29 @@ def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> Sour
             f"the voice head knows {', '.join(prior)}, but fusion.states names {', '.join(config.names)}",
             "name the same states, use a head that knows them, or set stack.voice_affect to 'off'",
         )
+    # To speech the head says "pleasure" whatever was acted (docs/cards/voice-affect.md): it counts only as far as the
+    # speech detector doubts that there are words.
+    speech = {o.span: dict(o.dist)["speech"] for o in view.of("vocal.kind")}
     overlap = np.array([o.span.overlap_us(window) for o in heard], np.float64)
-    share = overlap / overlap.sum()
-    dist = share @ np.array([[dict(o.dist)[s] for s in config.names] for o in heard])
-    quality = float(share @ np.array([o.quality or 0.0 for o in heard]))
-    weight = config.weights.voice * quality * min(1.0, float(overlap.sum()) / FULL_VOICE_US)
-    note = ""
+    wordless = np.array([1 - speech.get(o.span, 0.0) for o in heard])
+    worth = overlap * wordless * np.array([o.quality or 0.0 for o in heard])
+    if not worth.any():
+        return None
+    dist = worth @ np.array([[dict(o.dist)[s] for s in config.names] for o in heard])
+    weight = config.weights.voice * min(1.0, float(worth.sum()) / FULL_VOICE_US)
+    notes: list[str] = []
+    if float(wordless @ overlap) < 0.5 * float(overlap.sum()):
+        notes.append("mostly speech-like, which the head was not trained on")
     if sharing > 1:
         weight /= sharing + 1
-        note = f"speaker unknown among {sharing} faces: weight × {1 / (sharing + 1):.2f}"
+        notes.append(f"speaker unknown among {sharing} faces: weight × {1 / (sharing + 1):.2f}")
     return SourceEvidence(
         "voice",
         tuple(float(p) for p in dist / dist.sum()),
         tuple(prior[s] for s in config.names),
         weight,
         tuple(o.id for o in heard),
-        note,
+        "; ".join(notes),
     )
 
 

@@ -127,12 +127,17 @@ class Project:
             with Store(self.root, write=True) as store:
                 store.forget_stages(store.damaged())
 
+    def names(self) -> dict[str, str]:
+        """What people call a unit: the file name of a source, the file name and span of a clip."""
+        named = {sha: Path(i.origin).name for i in self.store.all(Item) for sha in (*i.source_shas, i.origin)}
+        return named | {c.id: f"{named.get(c.source_sha, c.source_sha)} {c.span}" for c in self.store.all(Clip)}
+
     def status(self) -> dict[str, Any]:
         """Counts and reasons, ready for JSON."""
         stages = self.store.stages()
         waiting = [s for s in stages if s.state == WAITING_CODE]
         explicit = self.store.all(Observation, "target = 'explicit.max' AND value >= ?", (EXPLICIT_LIMIT,))
-        sources = self.store.all(Source)
+        sources, names = self.store.all(Source), self.names()
         return {
             "project": self.name,
             "context": self.config.context,
@@ -158,6 +163,7 @@ class Project:
             "failures": [
                 {
                     "unit": f.unit,
+                    "name": names.get(f.unit, f.unit),
                     "stage": f.stage,
                     "code": f.code,
                     "message": f.message,

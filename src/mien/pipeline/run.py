@@ -61,7 +61,7 @@ class Runner:
         unit, item = str(path), content_id("item", str(path))
         try:
             unit = hash_file(path)
-            self._store.put([Item(item, str(path), (unit,))], unit=unit, stage="register")
+            self._store.put([Item(item, str(path), (unit,))], unit=unit, stage="input")
             key = digest("register", 1, unit, self._config.context)
             held = self._store.stage(unit, "register")
             if held and held.key == key:
@@ -83,6 +83,7 @@ class Runner:
                 self._config.context,
             )
             self._commit(StageResult(unit, "register", key, [source]))
+            self._store.drop_unit(str(path))  # what was said of the path while it could not be read
             return unit
         except MienError as error:
             self._store.put([Item(item, str(path), () if unit == str(path) else (unit,))], unit=unit, stage="input")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,7 @@ def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> Rep
         for source in sources:
             mine = sorted(store.all(Clip, "source_sha = ?", (source.sha256,)), key=lambda c: c.span)
             clips += [_clip(project, stack, source, clip, pictures, blur) for clip in mine]
+        names = project.names()
         runs = tuple(sorted(store.all(Run), key=lambda r: r.started_utc))
         waiting = {r.stage: r.note or "" for r in store.stages() if r.state == WAITING_CODE}
         return ReportData(
@@ -55,7 +57,7 @@ def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> Rep
             tuple(sources),
             tuple(clips),
             tuple(_models(stack)),
-            tuple(store.all(Failure)),
+            tuple(replace(f, unit=names.get(f.unit, f.unit)) for f in store.all(Failure)),
             tuple(Waiting(stage, note) for stage, note in sorted(waiting.items())),
             _notes(clips),
         )
