@@ -10,8 +10,9 @@ import contextlib
 import dataclasses
 import datetime
 import logging
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,8 @@ from mien.pipeline.config import Config
 from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.plan import STAGES, Stage, check_plan
-from mien.pipeline.sound import segments_of, sound_pass, voice_pass
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import PASSES, FacesPass, StoredFaces
+from mien.pipeline.work import bug, media_work
 from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed
 from mien.store import StageResult, Store
 
@@ -124,6 +124,8 @@ class Runner:
             self._clip(clip, source, media)
 
     def _cut(self, source: Source, media: _Media, key: str) -> None:
+        loading = threading.Thread(target=self._stack.preload, daemon=True)
+        loading.start()  # the scan runs in the decoding child; models load meanwhile
         try:
             scan = media.decoder.scan()
         except MienError as error:
@@ -159,24 +161,61 @@ class Runner:
             if not self._applies(stage, source):
                 keys[stage.name] = ABSENT
                 self._withdraw(clip, stage)
+            elif stage.kind == "derived":
                 continue
-            keys[stage.name] = self._key(stage, clip, keys)
-            held = self._store.stage(clip.id, stage.name)
-            if held is None or held.key != keys[stage.name]:
-                if stage.affect and not affect_allowed(self._config.context, subject_enrolled=False):
-                    self._wait(clip, stage, keys[stage.name])
-                else:
-                    stale.append(stage)
-        vision = [s for s in stale if s.kind == "vision"]
-        if vision:
-            self._vision(clip, vision, keys, media)
-        sounds = [s for s in stale if s.kind == "sound"]
-        if sounds:
-            self._sound(clip, sounds, keys, media)
-        for stage in stale:
-            if stage.kind == "derived":
+            elif self._stale(stage, clip, keys, {s.name for s in stale}):
+                stale.append(stage)
+        if stale:
+            self._media(clip, stale, keys, media)
+        for stage in STAGES:
+            if stage.kind == "derived" and stage.name not in keys and self._stale(stage, clip, keys, set()):
                 self._try(clip, stage, keys[stage.name], lambda s=stage: self._derived(clip, s))
         self._progress(clip, clip.span.end_us)
+
+    def _stale(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> bool:
+        """Note the stage's key; True when its result is missing or was made of something else.
+
+        What it reads counts with its state, so that a stage whose input failed, or waited for a person, is done again
+        once that input is there. `pending`: stages that are about to run, and are expected to work.
+        """
+        read: list[str] = []
+        for need in stage.needs:
+            held = self._store.stage(clip.id, need)
+            odd = held is not None and need not in pending and held.state not in ("ok", "off")
+            read.append(f"{keys[need]}:{held.state}" if odd and held is not None else keys[need])
+        analysis = self._config.analysis.model_dump(mode="json")
+        analysis["fusion"] = self._config.fusion.model_dump(mode="json")
+        params = {name: analysis[name] for name in stage.params}
+        adapters = [self._stack.label(slot) for slot in stage.slots]
+        key = keys[stage.name] = digest(stage.name, stage.version, params, clip.id, read, adapters)
+        held = self._store.stage(clip.id, stage.name)
+        if held is not None and held.key == key:
+            return False
+        if stage.affect and not affect_allowed(self._config.context, subject_enrolled=False):
+            self._wait(clip, stage, key)
+            return False
+        return True
+
+    def _media(self, clip: Clip, stages: list[Stage], keys: dict[str, str], media: _Media) -> None:
+        """Run the stale media stages together and commit each; one that fails leaves the others' results."""
+        outcomes = media_work(
+            clip,
+            [s.name for s in stages],
+            {s.name: s.needs for s in STAGES},
+            lambda: media.decoder,
+            self._stack,
+            self._config.analysis,
+            lambda: self._store.table(f"faces/{clip.id}"),
+            lambda: self._store.all(Observation, "clip_id = ?", (clip.id,)),
+            lambda t_us: self._progress(clip, t_us),
+        )
+        for stage in stages:
+            done = outcomes[stage.name]
+            if isinstance(done, MienError):
+                self._fail(clip.id, stage.name, keys[stage.name], done)
+            else:
+                result = StageResult(clip.id, stage.name, keys[stage.name], done.records, done.tables)
+                self._commit(dataclasses.replace(result, ms=round(done.ms, 3)))
 
     def _applies(self, stage: Stage, source: Source) -> bool:
         picture, sound = source.kind in ("video", "image"), source.audio_rate_hz is not None
@@ -194,66 +233,6 @@ class Runner:
                 return (picture and self._stack.has("faces")) or (sound and self._stack.has("voice_affect"))
             case _:
                 return (picture and on) if stage.kind == "vision" else True
-
-    def _key(self, stage: Stage, clip: Clip, keys: dict[str, str]) -> str:
-        analysis = self._config.analysis.model_dump(mode="json")
-        params = {
-            name: self._config.fusion.model_dump(mode="json") if name == "fusion" else analysis[name]
-            for name in stage.params
-        }
-        adapters = [self._stack.label(slot) for slot in stage.slots]
-        return digest(stage.name, stage.version, params, clip.id, [keys[n] for n in stage.needs], adapters)
-
-    def _vision(self, clip: Clip, stages: list[Stage], keys: dict[str, str], media: _Media) -> None:
-        """One decode for all stale vision stages; a stage that fails leaves the others at work."""
-        started = time.perf_counter()
-        spent: dict[str, float] = {}
-        passes: dict[str, Any] = {}
-        broken: dict[str, MienError] = {}
-        analysis = self._config.analysis
-        for stage in stages:
-            with _caught(broken, stage.name):
-                passes[stage.name] = PASSES[stage.name](clip, self._stack, analysis)
-        need_faces = any("faces" in s.needs for s in stages)
-        finder: Any = passes.get("faces")
-        if finder is None and need_faces and "faces" not in broken:
-            finder = StoredFaces(self._store.table(f"faces/{clip.id}"))
-        try:
-            for frames in media.decoder.frames(clip.span, analysis.fps, analysis.max_side_px):
-                faces = None
-                if finder is not None and "faces" not in broken:
-                    with _caught(broken, "faces"), _timed(spent, "faces"):
-                        faces = finder.find(frames)
-                for name, work in passes.items():
-                    if name not in broken and not isinstance(work, FacesPass):
-                        with _caught(broken, name), _timed(spent, name):
-                            work.feed(frames, faces)
-                self._progress(clip, int(frames.t_us[-1]))
-        except MienError as error:
-            broken |= {s.name: error for s in stages if s.name not in broken}
-        spent["decode and wait"] = time.perf_counter() - started - sum(spent.values())
-        log.debug("vision %s %s", clip.id, spent)
-        for stage in stages:
-            error = broken.get(stage.name) or (broken.get("faces") if "faces" in stage.needs else None)
-            if error:
-                self._fail(clip.id, stage.name, keys[stage.name], error)
-            else:
-                ms = 1000 * spent.get(stage.name, 0.0)
-                self._try(clip, stage, keys[stage.name], passes[stage.name].finish, ms)
-
-    def _sound(self, clip: Clip, stages: list[Stage], keys: dict[str, str], media: _Media) -> None:
-        try:
-            sound = media.decoder.sound(clip.span)
-        except MienError as error:
-            for stage in stages:
-                self._fail(clip.id, stage.name, keys[stage.name], error)
-            return
-        for stage in stages:
-            if stage.name == "sound":
-                self._try(clip, stage, keys[stage.name], lambda: sound_pass(clip, sound, self._stack))
-            else:
-                heard = segments_of(self._store.all(Observation, "clip_id = ?", (clip.id,)))
-                self._try(clip, stage, keys[stage.name], lambda h=heard: voice_pass(clip, sound, h, self._stack))
 
     def _derived(self, clip: Clip, stage: Stage) -> tuple[list[Any], dict[str, Any]]:
         where = ("clip_id = ?", (clip.id,))
@@ -297,7 +276,7 @@ class Runner:
 
     # ------------------------------------------------------------ committing
 
-    def _try(self, clip: Clip, stage: Stage, key: str, work: Any, ms: float = 0.0) -> None:
+    def _try(self, clip: Clip, stage: Stage, key: str, work: Any) -> None:
         started = time.perf_counter()
         try:
             records, tables = work()
@@ -306,9 +285,9 @@ class Runner:
             return
         except Exception as error:
             log.exception("stage %s of %s", stage.name, clip.id)
-            self._fail(clip.id, stage.name, key, _bug(error))
+            self._fail(clip.id, stage.name, key, bug(error))
             return
-        ms += 1000 * (time.perf_counter() - started)
+        ms = 1000 * (time.perf_counter() - started)
         self._commit(StageResult(clip.id, stage.name, key, records, tables, ms=round(ms, 3)))
 
     def _commit(self, result: StageResult) -> None:
@@ -360,31 +339,3 @@ class _Media:
                 )
             self._held = self._closing.enter_context(Decoder(path))
         return self._held
-
-
-@contextlib.contextmanager
-def _caught(broken: dict[str, MienError], name: str) -> Iterator[None]:
-    try:
-        yield
-    except MienError as error:
-        broken[name] = error
-    except Exception as error:
-        log.exception("stage %s", name)
-        broken[name] = _bug(error)
-
-
-@contextlib.contextmanager
-def _timed(spent: dict[str, float], name: str) -> Iterator[None]:
-    started = time.perf_counter()
-    try:
-        yield
-    finally:
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
-
-
-def _bug(error: Exception) -> MienError:
-    return MienError(
-        "internal.error",
-        f"{type(error).__name__}: {error}",
-        "this is a defect in mien: run with --log-json and report it",
-    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import threading
 from typing import Any
 
 from mien.core import AdapterSpec, Device, Fingerprint, MienError, fingerprint
@@ -22,6 +24,7 @@ class Stack:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._open: dict[str, Any] = {}
+        self._lock = threading.RLock()
         self._specs: dict[str, tuple[AdapterSpec, Any]] = {}
         for slot, name in config.stack.model_dump().items():
             if name != "off":
@@ -64,11 +67,22 @@ class Stack:
         return str(self.fingerprint(slot) or "off")
 
     def get(self, slot: str) -> Any:
-        """The opened adapter of a slot."""
-        if slot not in self._open:
-            spec, settings = self._specs[slot]
-            self._open[slot] = open_adapter(spec.name, settings, Device(threads=self._config.analysis.threads))
-        return self._open[slot]
+        """The opened adapter of a slot. Safe to call from several threads."""
+        with self._lock:
+            if slot not in self._open:
+                import cv2
+
+                cv2.setNumThreads(1)  # frames are worked on side by side already
+                spec, settings = self._specs[slot]
+                self._open[slot] = open_adapter(spec.name, settings, Device(threads=self._config.analysis.threads))
+            return self._open[slot]
+
+    def preload(self) -> None:
+        """Open the models that any clip needs; what fails here fails again, and is reported, where it is used."""
+        for slot, (spec, _) in self._specs.items():
+            if not spec.affect:
+                with contextlib.suppress(MienError):
+                    self.get(slot)
 
     def missing_weights(self) -> list[str]:
         """Names of models whose weights are not on this machine."""
@@ -90,6 +104,7 @@ class Stack:
             )
 
     def close(self) -> None:
-        for model in self._open.values():
-            model.close()
-        self._open.clear()
+        with self._lock:
+            for model in self._open.values():
+                model.close()
+            self._open.clear()

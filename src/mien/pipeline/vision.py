@@ -27,6 +27,7 @@ Tables = dict[str, Any]
 BOX = ("x1", "y1", "x2", "y2")
 POINTS = tuple(f"p{i}{axis}" for i in range(5) for axis in "xy")
 AGE_EVERY_S = 2.0
+MOTION_ROWS = 72  # as many rows of blocks as the motion energy uses
 # Scores of the two detectors mean different things, so each has its own thresholds.
 TRACKERS = {"objects": TrackerConfig(high=0.4, new=0.45), "faces": TrackerConfig(high=0.5, new=0.5)}
 
@@ -182,9 +183,14 @@ class MotionPass:
         self._energy: list[float] = []
 
     def feed(self, frames: Frames, faces: Tracked | None) -> None:
-        for i, t_us in enumerate(frames.t_us):
-            self._t.append(int(t_us))
-            self._energy.append(self._meter.update(int(t_us), frames.pixels[i]).whole)
+        import cv2
+
+        h, w = frames.pixels.shape[1:3]
+        size = (max(1, round(w * MOTION_ROWS / h)), MOTION_ROWS) if h > MOTION_ROWS else (w, h)
+        for t_us, frame in zip(frames.t_us.tolist(), frames.pixels, strict=True):
+            small = np.asarray(cv2.resize(frame, size, interpolation=cv2.INTER_AREA), np.uint8)
+            self._t.append(t_us)
+            self._energy.append(self._meter.update(t_us, small).whole)
 
     def finish(self) -> tuple[Records, Tables]:
         data = {"t_us": np.array(self._t, np.int64), "energy": np.array(self._energy, np.float32)}

@@ -36,7 +36,8 @@ def fit(pixels: U8, width: int, height: int, *, centre: bool = False) -> tuple[U
     inner = max(1, round(w * scale)), max(1, round(h * scale))
     x, y = ((width - inner[0]) // 2, (height - inner[1]) // 2) if centre else (0, 0)
     canvas = np.zeros((height, width, 3), np.uint8)
-    how = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
+    # Averaging over areas costs six times as much, and differs visibly only below half the size.
+    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
     canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(pixels, inner, interpolation=how)
     return canvas, scale, (float(x), float(y))
 
