@@ -17,7 +17,7 @@ class Limits:
         cpu_s: processor time over the child's life (`RLIMIT_CPU`).
         stall_s: the child is killed when it makes no progress for so long.
         max_pixels: frames larger than this are refused.
-        threads: decoder threads; fixed, so that damaged files decode alike on every machine.
+        threads: decoder threads for pictures above 720p; fixed, so that damaged files decode alike on every machine.
         ahead_bytes: how much decoded media may wait for the caller.
     """
 
