@@ -54,7 +54,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def short_real_clip(demo_video, demo_laugh, tmp_path_factory) -> Path:
-    """The first six seconds of the demo video with the laughter from second 1 on."""
+    """The first four seconds of the demo video with the laughter from second 1 on."""
     import av
 
     from mien.testing.composite import with_sound
@@ -64,7 +64,7 @@ def short_real_clip(demo_video, demo_laugh, tmp_path_factory) -> Path:
     with av.open(str(whole)) as source, av.open(str(path), "w") as target:
         streams = {s: target.add_stream_from_template(s) for s in source.streams if s.type in ("video", "audio")}
         for packet in source.demux(*streams):
-            if packet.dts is None or packet.pts * packet.time_base >= 6:
+            if packet.dts is None or packet.pts * packet.time_base >= 4:
                 continue
             packet.stream = streams[packet.stream]
             target.mux(packet)

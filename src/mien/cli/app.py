@@ -74,7 +74,7 @@ def run(
     from mien.cli.progress import listening
 
     project = _open()
-    with listening(as_json) as listener:
+    with errors(), listening(as_json) as listener:
         outcome = project.run(inputs or [], listener=listener)
     _ended(project, outcome, as_json)
 
@@ -85,7 +85,7 @@ def retry(as_json: Json = False) -> None:
     from mien.cli.progress import listening
 
     project = _open()
-    with listening(as_json) as listener:
+    with errors(), listening(as_json) as listener:
         outcome = project.retry(listener=listener)
     _ended(project, outcome, as_json)
 

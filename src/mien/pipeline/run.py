@@ -12,7 +12,7 @@ import datetime
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,8 +105,16 @@ class Runner:
         self._tell(Event("plan", total_s=self._total_s, text=f"{len(sources)} source(s)"))
         for source in sources:
             self._tell(Event("source", source.sha256, text=Path(source.path).name))
-            with contextlib.ExitStack() as closing:
-                self._source(source, _Media(source, closing))
+            try:
+                with contextlib.ExitStack() as closing:
+                    self._source(source, _Media(source, closing))
+            except MienError as error:
+                if error.code.startswith("store."):
+                    raise  # the project itself cannot be written: no later source would fare better
+                self._fail(source.sha256, "clips", "", error, keep=[source])
+            except Exception as error:
+                log.exception("source %s", source.sha256)
+                self._fail(source.sha256, "clips", "", bug(error), keep=[source])
             self._before_s += source.duration_us / 1e6
         self._tell(Event("done", done_s=self._total_s, total_s=self._total_s))
 
@@ -127,12 +135,13 @@ class Runner:
         loading = threading.Thread(target=self._stack.preload, daemon=True)
         loading.start()  # the scan runs in the decoding child; models load meanwhile
         try:
-            scan = media.decoder.scan()
+            scan = media.decoder.scan(self._scanning(source))
         except MienError as error:
             status = judge(error)
             gone = dataclasses.replace(source, state=status.state, code=status.code)
             self._fail(source.sha256, "clips", key, error, name=Path(source.path).name, keep=[gone])
             return
+        self._tell(Event("source", source.sha256, text=Path(source.path).name))
         status = judge(scan)
         step = round(1e6 / self._config.analysis.fps)
         cuts = cut(scan.end_us, scan.cuts_us, max_us=round(self._config.analysis.max_clip_s * 1e6), grid_us=step)
@@ -145,6 +154,19 @@ class Runner:
         )
         self._forget_clips(source.sha256, {c.id for c in clips})
         self._commit(StageResult(source.sha256, "clips", key, [seen, *clips], note=status.message or None))
+
+    def _scanning(self, source: Source) -> Callable[[int], None]:
+        """Tells how far the search for shots is, in steps of a tenth."""
+        name, last = Path(source.path).name, -1
+
+        def reached(t_us: int) -> None:
+            nonlocal last
+            tenth = min(10, 10 * t_us // source.duration_us) if source.duration_us else 0
+            if tenth > last:
+                last = tenth
+                self._tell(Event("source", source.sha256, text=f"{name}: shots {10 * tenth} %"))
+
+        return reached
 
     def _forget_clips(self, sha: str, kept: set[str]) -> None:
         """Withdraw the results of clips that a new cutting no longer has."""

@@ -104,7 +104,11 @@ class _Boxes:
             records += self._track(
                 int(index), t_us[mine], xyxy[mine], score[mine], max(set(names), key=names.count), times
             )
-        return records, {f"{self._slot}/{self._clip.id}": table(data)}
+        # Boxes are in px of the frames that were analysed, which may be smaller than the source's.
+        made = table(data)
+        size = "x".join(str(side) for side in self._size)
+        made = made.replace_schema_metadata({**(made.schema.metadata or {}), "frame_px": size})
+        return records, {f"{self._slot}/{self._clip.id}": made}
 
     def _track(self, index: int, t_us: Array, xyxy: Array, score: Array, name: str, times: Array) -> Records:
         step = round(US / self._analysis.fps)

@@ -1,0 +1,182 @@
+"""Doing the media stages of one clip: picture passes side by side, sound beside them. Computes; commits nothing.
+
+The decoding child works ahead; three lines of passes (objects · faces and what needs them · motion and the gate) each
+take batches from a short queue of their own, and the sound is analysed meanwhile. So both cores stay busy although
+every network call has one thread. Results do not depend on the interleaving: a pass sees its batches in order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from mien.core import Clip, Frames, MienError, Sound
+from mien.core.records import Observation
+from mien.pipeline.config import Analysis
+from mien.pipeline.sound import segments_of, sound_pass, voice_pass
+from mien.pipeline.stack import Stack
+from mien.pipeline.vision import PASSES, StoredFaces
+
+log = logging.getLogger("mien")
+LINES = (("objects",), ("faces", "landmarks", "expression", "age"), ("motion", "explicit"))
+AHEAD = 2  # batches a line may lag behind the decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A stage's records and tables, and the time it took (its line may have shared the cores)."""
+
+    records: list[Any]
+    tables: dict[str, Any]
+    ms: float
+
+
+Outcome = Done | MienError
+
+
+class _Line(threading.Thread):
+    """Passes that take each batch one after another, in a thread of their own."""
+
+    def __init__(self, names: list[str], finder: Any, clip: Clip, stack: Stack, analysis: Analysis) -> None:
+        super().__init__(name=f"mien-{names[0]}", daemon=True)
+        self.names = names
+        self.inbox: queue.Queue[Frames | None] = queue.Queue(AHEAD)
+        self.broken: dict[str, MienError] = {}
+        self.spent = dict.fromkeys(names, 0.0)
+        self.passes: dict[str, Any] = {}
+        self._finder = finder
+        for name in names:
+            with self._guarded(name):
+                self.passes[name] = PASSES[name](clip, stack, analysis)
+        if "faces" in names and finder is None:
+            self._finder = self.passes.get("faces")
+
+    def run(self) -> None:
+        while (frames := self.inbox.get()) is not None:
+            faces = None
+            if self._finder is not None and "faces" not in self.broken:
+                with self._guarded("faces"):
+                    faces = self._finder.find(frames)
+            for name, work in self.passes.items():
+                if name != "faces" and name not in self.broken:
+                    with self._guarded(name):
+                        work.feed(frames, faces)
+
+    def outcome(self, name: str, needs: tuple[str, ...]) -> Outcome:
+        error = self.broken.get(name) or next((self.broken[n] for n in needs if n in self.broken), None)
+        if error:
+            return error
+        with self._guarded(name):
+            records, tables = self.passes[name].finish()
+            return Done(records, tables, 1000 * self.spent[name])
+        return self.broken[name]
+
+    @contextlib.contextmanager
+    def _guarded(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        except MienError as error:
+            self.broken[name] = error
+        except Exception as error:
+            log.exception("stage %s", name)
+            self.broken[name] = bug(error)
+        finally:
+            self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - started
+
+
+def media_work(
+    clip: Clip,
+    names: list[str],
+    needs: dict[str, tuple[str, ...]],
+    decoder: Callable[[], Any],
+    stack: Stack,
+    analysis: Analysis,
+    stored_faces: Callable[[], Any],
+    stored_rows: Callable[[], list[Observation]],
+    progress: Callable[[int], None],
+) -> dict[str, Outcome]:
+    """Outcome of each named media stage of a clip.
+
+    Args:
+        needs: stage → stages it reads. decoder: opens or returns the source's decoder.
+        stored_faces, stored_rows: earlier results, asked for only where the stage that makes them is not among `names`.
+        progress: gets the time reached, in µs.
+    """
+    heard: dict[str, Outcome] = {}
+    sounds = [n for n in ("sound", "voice") if n in names]
+    threads: list[threading.Thread] = []
+    lines: list[_Line] = []
+    try:
+        opened = decoder()
+        if sounds:
+            rows = None if "sound" in names else stored_rows()
+            args = (clip, sounds, opened.sound(clip.span), stack, rows, heard)
+            threads.append(threading.Thread(target=_listen, args=args, name="mien-sound", daemon=True))
+        for members in LINES:
+            mine = [n for n in members if n in names]
+            if mine:
+                stored = "faces" not in mine and any("faces" in needs[n] for n in mine)
+                lines.append(_Line(mine, StoredFaces(stored_faces()) if stored else None, clip, stack, analysis))
+        threads += lines
+        for thread in threads:
+            thread.start()
+        for frames in opened.frames(clip.span, analysis.fps, analysis.max_side_px) if lines else ():
+            for line in lines:
+                line.inbox.put(frames)
+            progress(int(frames.t_us[-1]))
+    except MienError as error:
+        return dict.fromkeys(names, error)
+    except Exception as error:
+        log.exception("media of %s", clip.id)
+        return dict.fromkeys(names, bug(error))
+    finally:
+        _end(threads, lines)
+    return heard | {name: line.outcome(name, needs[name]) for line in lines for name in line.names}
+
+
+def _end(threads: list[threading.Thread], lines: list[_Line]) -> None:
+    """Let every started thread finish what it holds."""
+    for line in lines:
+        if line.is_alive():
+            line.inbox.put(None)
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+
+
+def _listen(
+    clip: Clip, names: list[str], sound: Sound, stack: Stack, rows: list[Observation] | None, out: dict[str, Outcome]
+) -> None:
+    for name in names:
+        started = time.perf_counter()
+        try:
+            if name == "sound":
+                records, tables = sound_pass(clip, sound, stack)
+                rows = records
+            else:
+                records, tables = voice_pass(clip, sound, segments_of(rows or []), stack)
+            out[name] = Done(records, tables, 1000 * (time.perf_counter() - started))
+        except MienError as error:
+            out[name] = error
+        except Exception as error:
+            log.exception("stage %s of %s", name, clip.id)
+            out[name] = bug(error)
+        if isinstance(out[name], MienError) and name == "sound" and "voice" in names:
+            out["voice"] = out[name]
+            return
+
+
+def bug(error: Exception) -> MienError:
+    """An unexpected exception as a coded failure, so that one clip never stops a batch."""
+    return MienError(
+        "internal.error",
+        f"{type(error).__name__}: {error}",
+        "this is a defect in mien: run with --log-json and report it",
+    )
