@@ -64,7 +64,7 @@ def _signal(
     n = len(value)
     array = f"signal-{name}/{view.clip.id}" + (f".{track[-6:]}" if track else "")
     measured = [m for slot in slots if view.stack.has(slot) for m in view.stack.spec(slot).measured]
-    accuracy = "; ".join([note] * bool(note) + [f"{m.figure} ({m.on})" for m in measured])
+    accuracy = "; ".join([note] * bool(note) + [m.figure for m in measured])
     covered = ~columns_["gap"] if "gap" in columns_ else np.isfinite(value)
     signal = Signal(
         content_id("signal", view.clip.id, track, name, adapter),

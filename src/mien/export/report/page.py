@@ -56,7 +56,7 @@ def clip_page(view: ClipView, number: int, limit: int) -> ClipPage:
 
 def key_moments(assessments: Sequence[Assessment]) -> list[Assessment]:
     """What to look at first, at most two: the sharpest conflict, then where the posterior left its prior furthest."""
-    conflicts = [a for a in assessments if words.unsure(a)[1] >= words.LARGE]
+    conflicts = [a for a in assessments if a.reason == "conflict" or words.unsure(a)[1] >= words.LARGE]
     stated = [a for a in assessments if not a.abstained]
     found = [max(conflicts, key=lambda a: words.unsure(a)[1])] if conflicts else []
     if stated:
