@@ -36,7 +36,8 @@ def bundle(path: Path, models: Iterable[str] = ()) -> tuple[str, ...]:
         MienError: `weights.missing` when a named model is not here, or nothing is.
     """
     named = list(models)
-    entries = [e for e in select(named) if named or _complete(e.weights)]
+    # what ships inside mien itself has nothing to carry
+    entries = [e for e in select(named) if named or (_complete(e.weights) and list(_carried(e.weights)))]
     absent = [e.model for e in entries if not _complete(e.weights)]
     if absent or not entries:
         what = ", ".join(absent) or "no model"
