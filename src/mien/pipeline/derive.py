@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from mien.core import Assessment, Clip, MienError, Observation, Signal, Span, Track, content_id
 from mien.fusion import FusionConfig, SourceEvidence, assess, face_evidence
+from mien.pipeline.boxes import track_id
 from mien.pipeline.config import Config
 from mien.pipeline.rows import columns, table, windows
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import track_id
 from mien.reason import Ledger, reason
 from mien.signals import descriptors
 from mien.signals.kalman import ou_filter

@@ -7,6 +7,7 @@ on from there. A failed item is a row, never an exception through the run.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import datetime
 import logging
@@ -42,6 +43,7 @@ class Runner:
 
     def __init__(self, store: Store, config: Config, *, run_id: str, listener: Listener = silent) -> None:
         check_plan()
+        _one_arena()
         self._store, self._config, self._run_id, self._tell = store, config, run_id, listener
         self._stack = Stack(config)
         self._stack.register(store)
@@ -361,3 +363,9 @@ class _Media:
                 )
             self._held = self._closing.enter_context(Decoder(path))
         return self._held
+
+
+def _one_arena() -> None:
+    """One heap for all threads (glibc): each thread's own would keep what it once freed, and memory would creep up."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX

@@ -18,10 +18,11 @@ from typing import Any
 
 from mien.core import Clip, Frames, MienError, Sound
 from mien.core.records import Observation
+from mien.pipeline.boxes import StoredFaces
 from mien.pipeline.config import Analysis
 from mien.pipeline.sound import segments_of, sound_pass, voice_pass
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import PASSES, StoredFaces
+from mien.pipeline.vision import PASSES
 
 log = logging.getLogger("mien")
 LINES = (("objects",), ("faces", "landmarks", "expression", "age"), ("motion", "explicit"))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mien.core import Failure, MienError, digest
-from mien.store import arrays
+from mien.store import arrays, question
 from mien.store.rows import TABLES, ddl, from_row, to_row
 
 if TYPE_CHECKING:
@@ -41,13 +41,6 @@ CREATE TABLE IF NOT EXISTS adapters (
   config TEXT NOT NULL
 ) WITHOUT ROWID;
 """
-# What a read-only question may do: nothing that writes, attaches or loads.
-_READING = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_RECURSIVE,
-    sqlite3.SQLITE_FUNCTION,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,26 +355,10 @@ class Store:
         Raises:
             MienError: `query.not-read-only` for anything that could write, attach or load; `query.bad-sql`.
         """
-        db = self._db
-        if self.root is not None:
-            db = sqlite3.connect(f"{(self.root / 'mien.db').resolve().as_uri()}?mode=ro", uri=True, timeout=30)
+        db = self._db if self.root is None else question.connect(self.root / "mien.db")
         try:
-            db.set_authorizer(lambda action, *_: sqlite3.SQLITE_OK if action in _READING else sqlite3.SQLITE_DENY)
-            cursor = db.execute(sql)
-            rows = cursor.fetchmany(limit) if limit else cursor.fetchall()
-            return [d[0] for d in cursor.description or ()], [tuple(r) for r in rows]
-        except sqlite3.DatabaseError as error:
-            if "not authorized" in str(error) or "prohibited" in str(error):
-                raise MienError(
-                    "query.not-read-only", "only SELECT is allowed here", "copy mien.db to work on it freely"
-                ) from error
-            raise MienError(
-                "query.bad-sql",
-                f"SQLite says: {error}",
-                'see the tables with: mien query "SELECT name FROM sqlite_schema"',
-            ) from error
+            return question.ask(db, sql, limit)
         finally:
-            db.set_authorizer(None)
             if db is not self._db:
                 db.close()
 

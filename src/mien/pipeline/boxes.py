@@ -1,0 +1,168 @@
+"""Tracked boxes over one clip: people and objects, faces, and the faces of an earlier run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mien.core import US, Boxes, Clip, Faces, Frames, Span, Track, content_id
+from mien.pipeline.config import Analysis
+from mien.pipeline.rows import columns, observe, table
+from mien.pipeline.stack import Stack
+from mien.signals.tracking import Tracker, TrackerConfig
+
+Array = npt.NDArray[Any]
+Records = list[Any]
+Tables = dict[str, Any]
+BOX = ("x1", "y1", "x2", "y2")
+POINTS = tuple(f"p{i}{axis}" for i in range(5) for axis in "xy")
+# Scores of the two detectors mean different things, so each has its own thresholds.
+TRACKERS = {"objects": TrackerConfig(high=0.4, new=0.45), "faces": TrackerConfig(high=0.5, new=0.5)}
+
+
+@dataclass(frozen=True, slots=True)
+class Tracked:
+    """The faces of one batch of frames and the track index of each row (-1: not tracked)."""
+
+    faces: Faces
+    track: npt.NDArray[np.int64]
+
+    def only_tracked(self) -> Tracked:
+        rows = np.flatnonzero(self.track >= 0)
+        return Tracked(Faces(self.faces.frames, self.faces.boxes.take(rows)), self.track[rows])
+
+    @property
+    def t_us(self) -> Array:
+        return self.faces.frames.t_us[self.faces.boxes.frame]
+
+
+class _Boxes:
+    """Collects tracked boxes over a clip; makes the table, the tracks and their presence."""
+
+    def __init__(self, clip: Clip, stack: Stack, slot: str, analysis: Analysis) -> None:
+        self._clip, self._slot, self._analysis = clip, slot, analysis
+        self._model, self._label = stack.get(slot), stack.label(slot)
+        # A still picture has one frame: what is seen there counts at once.
+        hits = 1 if clip.span.duration_us <= 1 else 2
+        self._tracker = Tracker(TRACKERS[slot].model_copy(update={"min_hits": hits}))
+        self._rows: list[tuple[Array, Array, Boxes]] = []
+        self._names: tuple[str, ...] = ()
+        self._size = (1, 1)
+        self._times: list[Array] = []
+
+    def boxes(self, frames: Frames) -> tuple[Boxes, npt.NDArray[np.int64]]:
+        found: Boxes = self._model.run(frames)
+        self._names, self._size = found.names, (frames.pixels.shape[2], frames.pixels.shape[1])
+        track = np.full(len(found), -1, np.int64)
+        for i, t_us in enumerate(frames.t_us):
+            rows = np.flatnonzero(found.frame == i)
+            track[rows] = self._tracker.update(int(t_us), found.xyxy[rows], found.score[rows], found.label[rows])
+        self._times.append(frames.t_us)
+        self._rows.append((frames.t_us[found.frame], track, found))
+        return found, track
+
+    def finish(self) -> tuple[Records, Tables]:
+        t_us = np.concatenate([t for t, _, _ in self._rows] or [np.zeros(0, np.int64)])
+        track = np.concatenate([k for _, k, _ in self._rows] or [np.zeros(0, np.int64)])
+        xyxy = np.concatenate([b.xyxy for *_, b in self._rows] or [np.zeros((0, 4), np.float32)])
+        score = np.concatenate([b.score for *_, b in self._rows] or [np.zeros(0, np.float32)])
+        label = np.concatenate([b.label for *_, b in self._rows] or [np.zeros(0, np.int64)])
+        points = [
+            b.points.reshape(len(b), -1) if len(b.points) else np.full((len(b), 10), np.nan, np.float32)
+            for *_, b in self._rows
+        ]
+        data: dict[str, Any] = {"t_us": t_us, "track": track.astype(np.int32), "score": score}
+        data["label"] = [self._names[i] for i in label]
+        data |= {name: xyxy[:, i] for i, name in enumerate(BOX)}
+        if self._slot == "faces":
+            stacked = np.concatenate(points or [np.zeros((0, 10), np.float32)])
+            data |= {name: stacked[:, i] for i, name in enumerate(POINTS)}
+        times = np.concatenate(self._times or [np.zeros(0, np.int64)])
+        records: Records = []
+        for index in np.unique(track[track >= 0]):
+            mine = track == index
+            names = [self._names[i] for i in label[mine]]
+            records += self._track(
+                int(index), t_us[mine], xyxy[mine], score[mine], max(set(names), key=names.count), times
+            )
+        # Boxes are in px of the frames that were analysed, which may be smaller than the source's.
+        made = table(data)
+        size = "x".join(str(side) for side in self._size)
+        made = made.replace_schema_metadata({**(made.schema.metadata or {}), "frame_px": size})
+        return records, {f"{self._slot}/{self._clip.id}": made}
+
+    def _track(self, index: int, t_us: Array, xyxy: Array, score: Array, name: str, times: Array) -> Records:
+        step = round(US / self._analysis.fps)
+        span = Span(int(t_us[0]), min(int(t_us[-1]) + step, max(self._clip.span.end_us, int(t_us[-1]) + 1)))
+        kind = "face" if self._slot == "faces" else ("person" if name == "person" else "object")
+        w, h = self._size
+        place = np.median(xyxy, axis=0) / np.array([w, h, w, h])
+        geometry = tuple(round(float(v), 4) for v in place)
+        track = Track(track_id(self._clip, kind, index), self._clip.id, kind, name, span, geometry, len(t_us))  # pyright: ignore[reportArgumentType]
+        looked = int(((times >= span.start_us) & (times < span.end_us)).sum())
+        presence = observe(
+            self._clip,
+            "presence",
+            span,
+            self._label,
+            track_id=track.id,
+            unit="share",
+            n=len(t_us),
+            value=len(t_us) / max(1, looked),
+            quality=float(score.mean()),
+        )
+        return [track, presence]
+
+
+def track_id(clip: Clip, kind: str, index: int) -> str:
+    """The id of the n-th track of a kind in a clip. Objects and people share one tracker and its numbering."""
+    return content_id("track", clip.id, "face" if kind == "face" else "object", index)
+
+
+class ObjectsPass(_Boxes):
+    def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
+        super().__init__(clip, stack, "objects", analysis)
+
+    def feed(self, frames: Frames, faces: Tracked | None) -> None:
+        self.boxes(frames)
+
+
+class FacesPass(_Boxes):
+    def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
+        super().__init__(clip, stack, "faces", analysis)
+
+    def find(self, frames: Frames) -> Tracked:
+        boxes, track = self.boxes(frames)
+        return Tracked(Faces(frames, boxes), track)
+
+    def feed(self, frames: Frames, faces: Tracked | None) -> None:
+        """Faces are found by `find`, before the other stages take their turn."""
+
+
+class StoredFaces:
+    """The face boxes of an earlier run, looked up by frame time."""
+
+    def __init__(self, held: Any) -> None:
+        c = columns(held, ("t_us", "track", "score", *BOX, *POINTS))
+        self._t = c["t_us"]
+        self._track = c["track"].astype(np.int64)
+        self._score = c["score"].astype(np.float32)
+        self._xyxy = np.stack([c[name] for name in BOX], axis=1).astype(np.float32)
+        self._points = np.stack([c[name] for name in POINTS], axis=1).astype(np.float32).reshape(-1, 5, 2)
+
+    def find(self, frames: Frames) -> Tracked:
+        rows = [np.flatnonzero(self._t == t) for t in frames.t_us]
+        frame = np.concatenate([np.full(len(r), i, np.int64) for i, r in enumerate(rows)])
+        at = np.concatenate(rows)
+        points = self._points[at]
+        if np.isnan(points).any():
+            points = np.zeros((0, 0, 2), np.float32)
+        boxes = Boxes(frame, self._xyxy[at], self._score[at], np.zeros(len(at), np.int64), ("face",), points)
+        return Tracked(Faces(frames, boxes), self._track[at])
+
+
+def nobody(frames: Frames) -> Tracked:
+    return Tracked(Faces(frames, Boxes.empty(("face",))), np.zeros(0, np.int64))
