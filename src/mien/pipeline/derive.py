@@ -239,7 +239,7 @@ def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> Sour
             f"the voice head knows {', '.join(prior)}, but fusion.states names {', '.join(config.names)}",
             "name the same states, use a head that knows them, or set stack.voice_affect to 'off'",
         )
-    # To speech the head says "pleasure" whatever was acted (docs/cards/voice-affect.md): it counts only as far as the
+    # To speech the head mostly says "pleasure", even to neutral reading (docs/log.md): it counts only as far as the
     # speech detector doubts that there are words.
     speech = {o.span: dict(o.dist)["speech"] for o in view.of("vocal.kind")}
     overlap = np.array([o.span.overlap_us(window) for o in heard], np.float64)
