@@ -19,6 +19,7 @@ from mien.core.adapters import (
     fingerprint,
 )
 from mien.core.batches import (
+    COCO_POINTS,
     SAMPLE_RATE_HZ,
     Boxes,
     Curve,
@@ -26,7 +27,9 @@ from mien.core.batches import (
     Embeddings,
     Faces,
     Frames,
+    Keypoints,
     Landmarks,
+    People,
     Scalars,
     Sound,
 )
@@ -58,6 +61,7 @@ from mien.core.spans import US, Span, clock, content_id, digest
 from mien.core.version import VERSION
 
 __all__ = [
+    "COCO_POINTS",
     "SAMPLE_RATE_HZ",
     "UNASSIGNED",
     "US",
@@ -82,11 +86,13 @@ __all__ = [
     "Fingerprint",
     "Frames",
     "Item",
+    "Keypoints",
     "Landmarks",
     "Licences",
     "Measured",
     "MienError",
     "Observation",
+    "People",
     "Run",
     "Scalars",
     "Setting",

@@ -98,6 +98,50 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
+class People:
+    """Frames with the boxes of the people found in them: what every body model takes."""
+
+    frames: Frames
+    boxes: Boxes
+
+    def __post_init__(self) -> None:
+        if len(self.boxes) and int(self.boxes.frame.max()) >= len(self.frames):
+            raise ValueError("boxes must refer to frames of the batch")
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+
+# The 17 points of COCO (Lin et al., 2014), in its order: what every body model gives at least.
+COCO_POINTS = (
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Keypoints:
+    """Body points of people, in the order of the boxes that were given. Left and right are the person's own.
+
+    points float32 `[n k 3]`: x, y in px of the frame and visibility 0..1 (a point outside the frame or hidden has a low
+    one; a person who could not be measured has NaN); names (k), `COCO_POINTS` among them; score float32 `[n]`: that
+    there is a body in the box.
+    """
+
+    points: F32
+    names: tuple[str, ...]
+    score: F32
+
+    def __post_init__(self) -> None:
+        _check("points", self.points, np.float32, (None, len(self.names), 3))
+        _check("score", self.score, np.float32, (len(self.points),))
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+
+@dataclass(frozen=True, slots=True)
 class Landmarks:
     """points float32 `[n k 3]` (x, y px of the frame; z relative, same unit), score float32 `[n]`: face presence."""
 
