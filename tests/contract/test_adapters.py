@@ -1,7 +1,7 @@
 """Every filed adapter, through `tiny()`: shapes, types, order, empty batch, batch size, close. No weights are read.
 
-One adapter takes one of five things. What is a row differs (a frame, a face, a sound, a vector), so each kind says how
-to make a batch of n, take some of its rows and read the answers as one array per row.
+One adapter takes one of six things. What is a row differs (a frame, a face, a person, a sound, a vector), so each kind
+says how to make a batch of n, take some of its rows and read the answers as one array per row.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from mien.core import (
+    COCO_POINTS,
     SAMPLE_RATE_HZ,
     Boxes,
     Curve,
@@ -23,7 +24,9 @@ from mien.core import (
     Embeddings,
     Faces,
     Frames,
+    Keypoints,
     Landmarks,
+    People,
     Scalars,
     Sound,
     Strict,
@@ -70,6 +73,17 @@ def rows_of_faces(batch: Faces, rows: list[int]) -> Faces:
     return Faces(rows_of_frames(batch.frames, rows), moved)
 
 
+def people(n: int) -> People:
+    """One person a frame, at the light square."""
+    seen = faces(n)
+    return People(seen.frames, seen.boxes)
+
+
+def rows_of_people(batch: People, rows: list[int]) -> People:
+    part = rows_of_faces(Faces(batch.frames, batch.boxes), rows)
+    return People(part.frames, part.boxes)
+
+
 def sounds(n: int) -> list[Sound]:
     t = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     return [Sound((0.3 * np.sin(2 * np.pi * (120 + 60 * i) * t)).astype(np.float32), 0) for i in range(n)]
@@ -88,6 +102,7 @@ class Kind:
 KINDS: dict[type, Kind] = {
     Frames: Kind(frames, rows_of_frames),
     Faces: Kind(faces, rows_of_faces),
+    People: Kind(people, rows_of_people),
     list: Kind(sounds, lambda batch, rows: [batch[i] for i in rows]),
     Embeddings: Kind(vectors, lambda batch, rows: Embeddings(batch.vectors[rows])),
 }
@@ -145,6 +160,10 @@ def _meaningful(given: Any) -> None:
         np.testing.assert_allclose(given.probs.sum(1), 1, atol=1e-5)
     if isinstance(given, Landmarks):
         assert ((given.score >= 0) & (given.score <= 1)).all()
+    if isinstance(given, Keypoints):
+        assert given.names[: len(COCO_POINTS)] == COCO_POINTS
+        assert ((given.score >= 0) & (given.score <= 1)).all()
+        assert ((given.points[..., 2] >= 0) & (given.points[..., 2] <= 1)).all()
     if isinstance(given, Scalars):
         assert (np.isnan(given.sd) | (given.sd > 0)).all()
 
@@ -238,16 +257,17 @@ def test_stand_in_detectors_find_the_square_where_it_is():
             assert (np.abs(middle - (x, y)).max(1) <= 16).all(), (name, i)
 
 
-def test_unmeasurable_faces_are_nan_and_leave_the_others_alone():
+def test_unmeasurable_boxes_are_nan_and_leave_the_others_alone():
     batch = faces(3)
     xyxy = batch.boxes.xyxy.copy()
     xyxy[1] = (20, 20, 21, 21)
     boxes = batch.boxes
-    hurt = Faces(batch.frames, Boxes(boxes.frame, xyxy, boxes.score, boxes.label, boxes.names, boxes.points))
+    hurt = Boxes(boxes.frame, xyxy, boxes.score, boxes.label, boxes.names, boxes.points)
     for name in BATCHED:
-        if ADAPTERS[name].spec.takes is not Faces:
+        takes = ADAPTERS[name].spec.takes
+        if takes not in (Faces, People):
             continue
         model = ADAPTERS[name].tiny()
-        good, bad = answers(model.run(batch), 3), answers(model.run(hurt), 3)
+        good, bad = (answers(model.run(takes(batch.frames, given)), 3) for given in (boxes, hurt))
         assert all(np.isnan(array).all() for array in bad[1]), name
         assert_same([good[0], good[2]], [bad[0], bad[2]])

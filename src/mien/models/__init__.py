@@ -12,6 +12,8 @@ MODULES: tuple[str, ...] = (
     "mien.models.vision.expression",
     "mien.models.vision.explicit",
     "mien.models.vision.age",
+    "mien.models.vision.pose",
+    "mien.models.vision.blazepose",
     "mien.models.sound.silero",
     "mien.models.sound.swiftf0",
     "mien.models.sound.whisper",
