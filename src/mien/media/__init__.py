@@ -4,11 +4,14 @@ What may enter: probing, hashing, decoding in a limited child process, shot dete
 the child (`mien.media.child`), so a damaged or hostile file ends as a code, never as a crash of the caller.
 """
 
-from mien.media.clips import CUTTER, Cut, cut
+from mien.media.clips import CUTTER, Cut, Cutter, Found, cut
 from mien.media.decoder import Decoder, probe
 from mien.media.files import hash_file
 from mien.media.records import Limits, Probe, Scan, Status, Tally, judge
+from mien.media.scanning import Scanning
+from mien.media.shots import shot_detector
 
 __all__ = [
-    "CUTTER", "Cut", "Decoder", "Limits", "Probe", "Scan", "Status", "Tally", "cut", "hash_file", "judge", "probe",
+    "CUTTER", "Cut", "Cutter", "Decoder", "Found", "Limits", "Probe", "Scan", "Scanning", "Status", "Tally",
+    "cut", "hash_file", "judge", "probe", "shot_detector",
 ]  # fmt: skip

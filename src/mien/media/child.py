@@ -104,7 +104,7 @@ class Work:
 
     def __init__(self, request: dict[str, Any], inbox: Inbox, outbox: Outbox) -> None:
         self.request, self._inbox, self._outbox = request, inbox, outbox
-        self._reached, self._next = 0, time.monotonic() + _PULSE_S
+        self._next = time.monotonic() + _PULSE_S
 
     def send(self, header: dict[str, Any], array: npt.NDArray[Any] | None = None) -> None:
         self.pulse()
@@ -118,10 +118,7 @@ class Work:
             raise SupersededError
         if time.monotonic() >= self._next:
             self._next = time.monotonic() + _PULSE_S
-            self._outbox.put({"id": self.request["id"], "kind": "pulse", "t_us": self._reached})
-
-    def report(self, t_us: int) -> None:
-        self._reached = t_us
+            self._outbox.put({"id": self.request["id"], "kind": "pulse"})
 
     def end(self, kind: str, **fields: Any) -> None:
         self._outbox.put({"id": self.request["id"], "kind": kind, **fields})
@@ -146,7 +143,9 @@ def _serve(path: Path, limits: Limits, work: Work) -> None:
             case "sound":
                 send_sound(source, asked["start_us"], asked["end_us"], work.send)
             case "scan":
-                work.send({"value": scan(source, work.report)})
+                found = ("settled_us", "cuts_us", "activity")
+                value = scan(source, lambda *news: work.send({"found": dict(zip(found, news, strict=True))}))
+                work.send({"value": value})
             case op:
                 raise MienError("media.bad-request", f"there is no request {op!r}")
         work.end("done", tally=asdict(source.tally))

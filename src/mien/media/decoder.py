@@ -20,6 +20,7 @@ import numpy as np
 
 from mien.core import SAMPLE_RATE_HZ, US, Frames, MienError, Sound, Span
 from mien.media import wire
+from mien.media.clips import Found
 from mien.media.files import open_regular
 from mien.media.records import Limits, Probe, Scan, Tally
 
@@ -128,16 +129,22 @@ class Decoder:
             self._fill(part)
         return Sound(samples, span.start_us)
 
-    def scan(self, progress: Callable[[int], None] | None = None) -> Scan:
-        """Decode everything once: shots, true times, coverage, damage. `progress` gets the time reached, in µs."""
-        fields = self._only(self._request("scan", progress=progress))
-        return Scan(**fields | {"cuts_us": tuple(fields["cuts_us"]), "tally": Tally(**fields["tally"])})
+    def scan(self, tell: Callable[[Found], None] | None = None) -> Scan:
+        """Decode everything once: shots, true times, coverage, damage. `tell` gets what is found as it is found."""
+        fields: dict[str, Any] = {}
+        for header, _ in self._request("scan"):
+            if "value" in header:
+                fields = header["value"]
+            elif tell is not None:
+                news = header["found"]
+                tell(Found(int(news["settled_us"]), tuple(news["cuts_us"]), tuple(news["activity"])))
+        made: dict[str, Any] = {name: tuple(fields[name]) for name in ("cuts_us", "stitched_us")}
+        made["tally"] = Tally(**fields["tally"])
+        return Scan(**fields | made)
 
     # ------------------------------------------------------------ talking to the child
 
-    def _request(
-        self, op: str, *, progress: Callable[[int], None] | None = None, **fields: Any
-    ) -> Iterator[tuple[dict[str, Any], int]]:
+    def _request(self, op: str, **fields: Any) -> Iterator[tuple[dict[str, Any], int]]:
         """Send now; iterate later. The caller of the iterator reads each payload before it goes on."""
         if self._child.poll() is not None:
             self._die("media.decoder-died", f"the decoder of {self.path.name} is not running")
@@ -147,9 +154,9 @@ class Decoder:
             wire.write(self._ask.fileno(), line.encode())
         except BrokenPipeError:
             self._dead()
-        return self._replies(self._serial, progress)
+        return self._replies(self._serial)
 
-    def _replies(self, serial: int, progress: Callable[[int], None] | None) -> Iterator[tuple[dict[str, Any], int]]:
+    def _replies(self, serial: int) -> Iterator[tuple[dict[str, Any], int]]:
         while True:
             if serial != self._serial:
                 raise MienError("media.superseded", f"another request for {self.path.name} has ended this one")
@@ -165,8 +172,7 @@ class Decoder:
                 case "data":
                     yield header, size
                 case "pulse":
-                    if progress is not None:
-                        progress(header["t_us"])
+                    continue
                 case "error":
                     raise MienError(header["code"], header["message"], header["hint"])
                 case _:
@@ -224,6 +230,11 @@ class Decoder:
     def _die(self, code: str, message: str, hint: str = "") -> NoReturn:
         self.close()
         raise MienError(code, message, hint)
+
+    def stop(self) -> None:
+        """End the child, from any thread: the running request raises `media.decoder-died`. `close` comes after."""
+        if self._child.poll() is None:
+            self._child.kill()
 
     def close(self) -> None:
         """Kill the child (it holds nothing worth keeping); may be called twice."""

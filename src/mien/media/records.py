@@ -87,7 +87,7 @@ class Scan:
 
     Attributes:
         cuts_us: first frame of every new shot (the first shot's start is not a cut).
-        detector: name, version and settings of the shot detector.
+        stitched_us: cuts that were withdrawn because the pictures on both sides are alike.
         first_us, last_us: times of the first and last picture; None without pictures.
         end_us: end of the last picture or sound, whichever is later: the true duration.
         sound_us: decoded sound; None without a sound stream.
@@ -98,13 +98,13 @@ class Scan:
     """
 
     cuts_us: tuple[int, ...]
-    detector: str
     first_us: int | None
     last_us: int | None
     end_us: int
     sound_us: int | None
     longest_gap_us: int
     coverage: float | None
+    stitched_us: tuple[int, ...] = ()
     tally: Tally = field(default_factory=Tally)
 
 

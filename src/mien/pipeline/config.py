@@ -22,7 +22,7 @@ class Analysis(Strict):
 
     fps: Annotated[float, Gt(0), Le(60)] = Field(5.0, description="analysed frames per second of media")
     max_side_px: Annotated[int, Ge(160), Le(4096)] = Field(1280, description="frames are downscaled to this long side")
-    max_clip_s: Annotated[float, Ge(1), Le(600)] = Field(60.0, description="longer takes are split")
+    max_clip_s: Annotated[float, Ge(2), Le(600)] = Field(60.0, description="longer takes are split where it is quiet")
     window_s: Annotated[float, Ge(0.5), Le(30)] = Field(2.0, description="span of one observation and assessment")
     threads: Annotated[int, Ge(1), Le(64)] = Field(2, description="frames analysed side by side")
 

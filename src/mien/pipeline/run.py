@@ -13,13 +13,13 @@ import datetime
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mien.core import Clip, Item, MienError, Source, Track, clip_id, content_id, digest
 from mien.core.records import Assessment, Observation
-from mien.media import CUTTER, Decoder, cut, hash_file, judge
+from mien.media import CUTTER, Cut, Decoder, Scanning, hash_file, judge, shot_detector
 from mien.pipeline.config import Config
 from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
@@ -124,51 +124,52 @@ class Runner:
         self._stack.close()
 
     def _source(self, source: Source, media: _Media) -> None:
-        key = digest("clips", CUTTER, source.sha256, self._config.analysis.max_clip_s, self._config.analysis.fps)
-        held = self._store.stage(source.sha256, "clips")
-        if held is None or held.key != key:
-            self._cut(source, media, key)
-        elif held.state != "ok":
-            return
-        for clip in sorted(self._store.all(Clip, "source_sha = ?", (source.sha256,)), key=lambda c: c.span):
-            self._clip(clip, source, media)
+        with contextlib.closing(self._clips(source)) as clips:
+            for clip in clips:
+                self._clip(clip, source, media)
 
-    def _cut(self, source: Source, media: _Media, key: str) -> None:
-        loading = threading.Thread(target=self._stack.preload, daemon=True)
-        loading.start()  # the scan runs in the decoding child; models load meanwhile
-        try:
-            scan = media.decoder.scan(self._scanning(source))
-        except MienError as error:
-            status = judge(error)
-            gone = dataclasses.replace(source, state=status.state, code=status.code)
-            self._fail(source.sha256, "clips", key, error, name=Path(source.path).name, keep=[gone])
+    def _clips(self, source: Source) -> Generator[Clip]:
+        """The clips of a source: the stored ones, or new ones as its scan finds them.
+
+        The scan runs beside the analysis, and only its end commits the cutting. A run that was stopped before scans
+        again, finds the same clips, and so finds what was already done for them.
+        """
+        sha, max_us = source.sha256, round(self._config.analysis.max_clip_s * 1e6)
+        cutter = f"{CUTTER}+{shot_detector()}" if source.kind == "video" else CUTTER
+        key = digest("clips", cutter, sha, max_us)
+        held = self._store.stage(sha, "clips")
+        if held is not None and held.key == key:
+            if held.state == "ok":
+                yield from sorted(self._store.all(Clip, "source_sha = ?", (sha,)), key=lambda c: c.span)
             return
-        self._tell(Event("source", source.sha256, text=Path(source.path).name))
+        loading = threading.Thread(target=self._stack.preload, daemon=True)
+        loading.start()  # models load while the first clip is being found
+        clips: list[Clip] = []
+        with Scanning(_present(source), max_us) as scanning:
+            found = iter(scanning)
+            while (cut := self._scanned(found, source, key)) is not None:
+                clips.append(Clip(clip_id(sha, cut.span, cutter), sha, *cut, cutter))
+                self._store.put(clips[-1:], unit=sha, stage="clips")
+                yield clips[-1]
+            if (scan := scanning.result) is None:
+                return
         status = judge(scan)
-        step = round(1e6 / self._config.analysis.fps)
-        cuts = cut(scan.end_us, scan.cuts_us, max_us=round(self._config.analysis.max_clip_s * 1e6), grid_us=step)
-        cutter = f"{CUTTER}+{scan.detector}"
-        clips = [
-            Clip(clip_id(source.sha256, c.span, cutter), source.sha256, c.span, c.starts, c.ends, cutter) for c in cuts
-        ]
         seen = dataclasses.replace(
             source, duration_us=scan.end_us, coverage=scan.coverage, state=status.state, code=status.code
         )
-        self._forget_clips(source.sha256, {c.id for c in clips})
-        self._commit(StageResult(source.sha256, "clips", key, [seen, *clips], note=status.message or None))
+        self._forget_clips(sha, {c.id for c in clips})
+        self._commit(StageResult(sha, "clips", key, [seen, *clips], note=status.message or None))
 
-    def _scanning(self, source: Source) -> Callable[[int], None]:
-        """Tells how far the search for shots is, in steps of a tenth."""
-        name, last = Path(source.path).name, -1
-
-        def reached(t_us: int) -> None:
-            nonlocal last
-            tenth = min(10, 10 * t_us // source.duration_us) if source.duration_us else 0
-            if tenth > last:
-                last = tenth
-                self._tell(Event("source", source.sha256, text=f"{name}: shots {10 * tenth} %"))
-
-        return reached
+    def _scanned(self, found: Iterator[Cut], source: Source, key: str) -> Cut | None:
+        """The next clip of a scan; None at its end, also when it failed: then the source is rejected."""
+        try:
+            return next(found, None)
+        except MienError as error:
+            status = judge(error)
+            gone = dataclasses.replace(source, state=status.state, code=status.code)
+            self._forget_clips(source.sha256, set())
+            self._fail(source.sha256, "clips", key, error, name=Path(source.path).name, keep=[gone])
+            return None
 
     def _forget_clips(self, sha: str, kept: set[str]) -> None:
         """Withdraw the results of clips that a new cutting no longer has."""
@@ -354,15 +355,19 @@ class _Media:
     @property
     def decoder(self) -> Any:
         if self._held is None:
-            path = Path(self._source.path)
-            if not path.exists():
-                raise MienError(
-                    "media.not-found",
-                    f"{path.name} is no longer where it was registered",
-                    "bring it back, or run again with its new path",
-                )
-            self._held = self._closing.enter_context(Decoder(path))
+            self._held = self._closing.enter_context(Decoder(_present(self._source)))
         return self._held
+
+
+def _present(source: Source) -> Path:
+    path = Path(source.path)
+    if not path.exists():
+        raise MienError(
+            "media.not-found",
+            f"{path.name} is no longer where it was registered",
+            "bring it back, or run again with its new path",
+        )
+    return path
 
 
 def _one_arena() -> None:
