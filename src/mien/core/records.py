@@ -29,11 +29,18 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One row of the input; it has zero or more sources."""
+    """One row of the input; it has zero or more sources.
+
+    `origin`: the file it comes from (a medium, a text, a table, an archive); `row`: its name within a table or archive;
+    `given`: the input of a run through which it was found.
+    """
 
     id: str
     origin: str
     source_shas: tuple[str, ...]
+    row: str = ""
+    given: str = ""
+    subject_id: str = UNASSIGNED
 
 
 @dataclass(frozen=True, slots=True)

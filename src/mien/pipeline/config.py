@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from mien.core import Context, MienError, Strict
 from mien.fusion import FusionConfig
+from mien.pipeline.inputs.mapping import Inputs
 from mien.policy import MISSING_CONTEXT
 
 FILE = "mien.toml"
@@ -58,6 +59,7 @@ class Config(BaseSettings):
     stack: Stack = Stack()  # pyright: ignore[reportCallIssue]
     adapters: dict[str, dict[str, bool | int | float | str]] = Field({}, description="settings per adapter name")
     fusion: FusionConfig = FusionConfig()
+    inputs: Inputs = Inputs()
 
     @classmethod
     def settings_customise_sources(

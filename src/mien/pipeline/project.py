@@ -13,6 +13,8 @@ from mien.core import VERSION, Clip, Context, Failure, Item, MienError, Run, Sou
 from mien.core.records import Observation
 from mien.pipeline.config import FILE, Config, find_root, load, starter
 from mien.pipeline.events import Listener, silent
+from mien.pipeline.forecast import Forecast, discovered, forecast
+from mien.pipeline.inputs import Vault, affected, discover
 from mien.pipeline.run import Runner, utc_now
 from mien.policy import CONTEXTS, EXPLICIT_LIMIT, MISSING_CONTEXT, WAITING_CODE
 from mien.store import Store
@@ -20,12 +22,14 @@ from mien.store import Store
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one run did: stages done, units failed, stages waiting for a person, and the failures that stand now."""
+    """What one run did: stages done, units failed, stages waiting for a person, the failures that stand now, and the
+    items that the inputs had before and have no longer (they stay in the record)."""
 
     done: int
     failed: int
     waiting: int
     failures: tuple[Failure, ...]
+    gone: tuple[str, ...] = ()
 
 
 class Project:
@@ -35,8 +39,8 @@ class Project:
         self.root, self.config, self.origins, self.store = root, config, origins, store
 
     @classmethod
-    def init(cls, root: Path, context: str | None, name: str = "") -> Self:
-        """Make a project folder.
+    def init(cls, root: Path, context: str | None, name: str = "", *, mapping: str = "") -> Self:
+        """Make a project folder. `mapping`: the text of `[inputs]` for its mien.toml.
 
         Raises:
             MienError: `config.no-context`, `config.unknown-context`, `project.exists`, `project.not-writable`.
@@ -49,7 +53,8 @@ class Project:
             raise MienError("project.exists", f"{root} is a project already", f"mien -C {root} run VIDEO")
         try:
             root.mkdir(parents=True, exist_ok=True)
-            (root / FILE).write_text(starter(context, name or root.resolve().name), encoding="utf-8")
+            text = starter(context, name or root.resolve().name) + mapping
+            (root / FILE).write_text(text, encoding="utf-8")
             Store(root, write=True).close()
         except OSError as error:
             raise MienError("project.not-writable", f"cannot make a project in {root}: {error.strerror}") from error
@@ -62,7 +67,14 @@ class Project:
         config, origins = load(root, flags)
         if not (root / "mien.db").exists():
             Store(root, write=True).close()
-        return cls(root, config, origins, Store(root))
+        try:
+            store = Store(root)
+        except MienError as error:
+            if error.code != "store.older":
+                raise
+            Store(root, write=True).close()  # brings it up to this version
+            store = Store(root)
+        return cls(root, config, origins, store)
 
     @classmethod
     def in_memory(cls, context: Context, flags: dict[str, Any] | None = None) -> Self:
@@ -79,8 +91,17 @@ class Project:
 
     # ------------------------------------------------------------ work
 
-    def run(self, inputs: Sequence[str | Path] = (), *, listener: Listener = silent, command: str = "run") -> Outcome:
-        """Register inputs (files or folders) and bring everything up to date.
+    def run(
+        self,
+        inputs: Sequence[str | Path] = (),
+        *,
+        listener: Listener = silent,
+        command: str = "run",
+        only: frozenset[str] | None = None,
+    ) -> Outcome:
+        """Register inputs (files, folders, tables, archives) and bring everything up to date.
+
+        `only`: the items to register, of all that the inputs hold; None for all.
 
         Raises:
             MienError: `weights.missing`, `store.busy`, `config.*`; a bad input is a failure row, not an exception.
@@ -94,32 +115,32 @@ class Project:
             try:
                 runner.require_weights()
                 store.put([run], unit=run_id, stage="run")
-                for path in expand(inputs):
-                    runner.register(path)
+                found = discover(inputs, self.config.inputs, Vault(self.root, self.config.context))
+                gone = runner.take(found, [os.path.abspath(i) for i in inputs], only)
                 runner.run()
             finally:
                 runner.close()
             finished = Run(run_id, run.started_utc, utc_now(), command, VERSION, run.context, config_sha)
             store.put([finished], unit=run_id, stage="run")
-            return Outcome(runner.done, runner.failed, runner.waiting, tuple(store.all(Failure)))
+            return Outcome(runner.done, runner.failed, runner.waiting, tuple(store.all(Failure)), gone)
         finally:
             if self.root:
                 store.close()
 
+    def plan(self, inputs: Sequence[str | Path] = ()) -> Forecast:
+        """What `run` would do with these inputs and with what is registered: decodes and writes nothing."""
+        return forecast(self.store, self.config, discovered(inputs, self.config))
+
     def retry(self, *, listener: Listener = silent) -> Outcome:
         """Do again what failed, and only that (and what depends on it)."""
         failures = self.store.all(Failure)
-        again: list[Path] = []
+        again, items = affected(self.store)
         if self.root:
             with Store(self.root, write=True) as store:
                 store.forget_stages((f.unit, f.stage) for f in failures)
         else:
             self.store.forget_stages((f.unit, f.stage) for f in failures)
-        units = {f.unit for f in failures if f.stage == "register"}
-        for item in self.store.all(Item):
-            if item.origin in units or units & set(item.source_shas):
-                again.append(Path(item.origin))
-        return self.run(again, listener=listener, command="retry")
+        return self.run(again, listener=listener, command="retry", only=items)
 
     def repair(self) -> None:
         """Forget results whose arrays are missing or damaged; the next run makes them again."""
@@ -128,13 +149,17 @@ class Project:
                 store.forget_stages(store.damaged())
 
     def names(self) -> dict[str, str]:
-        """What people call a unit: the file name of a source, the file name and span of a clip."""
-        named = {sha: Path(i.origin).name for i in self.store.all(Item) for sha in (*i.source_shas, i.origin)}
+        """What people call a unit: the file name of a source or item (and its row), the name and span of a clip."""
+        items = self.store.all(Item)
+        named = {sha: Path(i.origin).name for i in items for sha in (*i.source_shas, i.origin)}
+        named |= {i.id: f"{Path(i.origin).name}{f', {i.row}' if i.row else ''}" for i in items}
+        named |= {s.sha256: Path(s.path).name for s in self.store.all(Source)}
         return named | {c.id: f"{named.get(c.source_sha, c.source_sha)} {c.span}" for c in self.store.all(Clip)}
 
     def status(self) -> dict[str, Any]:
         """Counts and reasons, ready for JSON."""
-        stages = self.store.stages()
+        rows = self.store.stages()
+        stages = [s for s in rows if s.stage != "input"]
         waiting = [s for s in stages if s.state == WAITING_CODE]
         explicit = self.store.all(Observation, "target = 'explicit.max' AND value >= ?", (EXPLICIT_LIMIT,))
         sources, names = self.store.all(Source), self.names()
@@ -153,6 +178,10 @@ class Project:
                 }
                 for s in sources
             ],
+            "items": {
+                "count": sum(s.stage == "input" and s.unit.startswith("item-") for s in rows),
+                "gone": [names.get(s.unit, s.unit) for s in self.store.stages_in("input", "gone")],
+            },
             "stages": dict(Counter(s.state for s in stages)),
             "waiting": {
                 "stages": sorted({s.stage for s in waiting}),
@@ -174,24 +203,3 @@ class Project:
             ],
             "unfinished_runs": [r.id for r in self.store.all(Run, "finished_utc IS NULL")],
         }
-
-
-def expand(inputs: Sequence[str | Path]) -> list[Path]:
-    """Absolute paths of the inputs; a folder stands for the files below it (hidden ones left out), in name order."""
-    found: list[Path] = []
-    for given in inputs:
-        path = Path(os.path.abspath(given))
-        if path.is_dir() and not path.is_symlink():
-            files = sorted(
-                p
-                for p in path.rglob("*")
-                if p.is_file() and not any(part.startswith(".") for part in p.relative_to(path).parts)
-            )
-            if not files:
-                raise MienError(
-                    "input.empty-folder", f"there is no file in {given}", "give a video, or a folder of them"
-                )
-            found += files
-        else:
-            found.append(path)
-    return found

@@ -13,16 +13,17 @@ import datetime
 import logging
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.core import Clip, Item, MienError, Source, Track, clip_id, content_id, digest
+from mien.core import Clip, MienError, Source, Track, clip_id, digest
 from mien.core.records import Assessment, Observation
 from mien.media import CUTTER, Cut, Decoder, Scanning, hash_file, judge, shot_detector
 from mien.pipeline.config import Config
 from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
+from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import STAGES, Stage, check_plan
 from mien.pipeline.stack import Stack
 from mien.pipeline.work import bug, media_work
@@ -58,39 +59,51 @@ class Runner:
 
     # ------------------------------------------------------------ inputs
 
-    def register(self, path: Path) -> str | None:
-        """Hash and probe one input; its sha256, or None when it cannot be one (a failure row says why)."""
-        unit, item = str(path), content_id("item", str(path))
+    def take(
+        self, entries: Iterable[Entry | Refused], given: Sequence[str], only: frozenset[str] | None
+    ) -> tuple[str, ...]:
+        """Keep what discovery found; the names of items that these inputs have no longer."""
+
+        def fail(unit: str, stage: str, key: str, error: MienError, keep: Sequence[Any]) -> None:
+            self._fail(unit, stage, key, error, name=Path(unit).name if stage == "register" else "", keep=keep)
+
+        people = Pseudonyms(self._store.root)
+        times = {"run_id": self._run_id, "at_utc": utc_now()}
+        return Keeper(self._store, people, self.register, fail, only=only, **times).keep(entries, given)
+
+    def register(self, path: Path) -> str:
+        """Hash and probe one file; its sha256. One that cannot be decoded is a failure row of its own.
+
+        Raises:
+            MienError: `media.*` when it cannot even be read.
+        """
+        unit = hash_file(path)
+        key = digest("register", 1, unit, self._config.context)
+        held = self._store.stage(unit, "register")
+        if held and held.key == key:
+            self._moved(unit, path)
+            return unit
         try:
-            unit = hash_file(path)
-            self._store.put([Item(item, str(path), (unit,))], unit=unit, stage="input")
-            key = digest("register", 1, unit, self._config.context)
-            held = self._store.stage(unit, "register")
-            if held and held.key == key:
-                self._moved(unit, path)
-                return unit if held.state == "ok" else None
             with Decoder(path) as decoder:
                 p = decoder.probe()
-            source = Source(
-                unit,
-                str(path),
-                p.kind,
-                path.stat().st_size,
-                p.duration_us or 0,
-                p.width_px,
-                p.height_px,
-                p.fps,
-                p.audio_rate_hz,
-                p.audio_channels,
-                self._config.context,
-            )
-            self._commit(StageResult(unit, "register", key, [source]))
-            self._store.drop_unit(str(path))  # what was said of the path while it could not be read
-            return unit
         except MienError as error:
-            self._store.put([Item(item, str(path), () if unit == str(path) else (unit,))], unit=unit, stage="input")
-            self._fail(unit, "register", digest("register", 1, unit, self._config.context), error, name=path.name)
-            return None
+            self._fail(unit, "register", key, error, name=path.name)
+            return unit
+        source = Source(
+            unit,
+            str(path),
+            p.kind,
+            path.stat().st_size,
+            p.duration_us or 0,
+            p.width_px,
+            p.height_px,
+            p.fps,
+            p.audio_rate_hz,
+            p.audio_channels,
+            self._config.context,
+        )
+        self._commit(StageResult(unit, "register", key, [source]))
+        return unit
 
     def _moved(self, sha: str, path: Path) -> None:
         for source in self._store.all(Source, "sha256 = ?", (sha,)):

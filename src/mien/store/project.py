@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 R = TypeVar("R")
-STORE_VERSION = 1
+STORE_VERSION = 2
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -41,6 +41,12 @@ CREATE TABLE IF NOT EXISTS adapters (
   config TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+# Store version → what brings the one before it there; tables that are dropped held nothing in it.
+_MIGRATIONS = {
+    2: "ALTER TABLE items ADD COLUMN row TEXT; ALTER TABLE items ADD COLUMN given TEXT;"
+    "ALTER TABLE items ADD COLUMN subject_id TEXT; DROP TABLE verdicts;"
+    "UPDATE items SET row='', given=origin, subject_id='unassigned';",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +108,10 @@ class Store:
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > STORE_VERSION:
                 raise MienError("store.newer", f"this project has store version {version}", "upgrade mien to read it")
+            if not write and version < STORE_VERSION:
+                raise MienError(
+                    "store.older", f"this project has store version {version}", "bring it up with: mien run"
+                )
             if write:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
@@ -116,9 +126,10 @@ class Store:
     @staticmethod
     def _make(db: sqlite3.Connection, version: int) -> None:
         schema = ddl() + _LEDGER
-        if version == 0:
-            db.executescript(f"BEGIN IMMEDIATE; {schema} PRAGMA user_version={STORE_VERSION}; COMMIT;")
-            db.execute("INSERT OR IGNORE INTO meta VALUES ('schema_sha256', ?)", (digest(schema),))
+        if version < STORE_VERSION:
+            steps = " ".join(sql for since, sql in _MIGRATIONS.items() if 0 < version < since)
+            mark = f"INSERT OR REPLACE INTO meta VALUES ('schema_sha256', '{digest(schema)}');"  # noqa: S608 - our own digest
+            db.executescript(f"BEGIN IMMEDIATE; {steps} {schema} {mark} PRAGMA user_version={STORE_VERSION}; COMMIT;")
         held = db.execute("SELECT value FROM meta WHERE key='schema_sha256'").fetchone()
         if held is None or held[0] != digest(schema):
             raise MienError(
@@ -187,32 +198,37 @@ class Store:
 
     def commit(self, result: StageResult, *, run_id: str, at_utc: str) -> None:
         """Make a stage's result durable. After this returns, no kill can lose it."""
-        written = [(name, *self._put(name, result.key, table)) for name, table in result.tables.items()]
+        self.commit_all([result], run_id=run_id, at_utc=at_utc)
+
+    def commit_all(self, results: Sequence[StageResult], *, run_id: str, at_utc: str) -> None:
+        """Make several results durable in one transaction (one sync to disk): all of them, or none."""
+        written = [[(n, *self._put(n, r.key, table)) for n, table in r.tables.items()] for r in results]
+        stale: set[str] = set()
         with self._transaction() as db:
-            stale = [
-                r[0]
-                for r in db.execute("SELECT file FROM arrays WHERE unit=? AND stage=?", (result.unit, result.stage))
-            ]
-            self._drop_owned(db, result.unit, result.stage)
-            for record in result.records:
-                self._insert(db, record, result.unit, result.stage)
-            for name, file, rows, size in written:
-                db.execute(
-                    "INSERT OR REPLACE INTO arrays VALUES (?,?,?,?,?,?)",
-                    (name, result.unit, result.stage, file, rows, size),
-                )
-            attempt = self._attempts(db, result.unit, result.stage) + 1
-            db.execute(
-                "INSERT OR REPLACE INTO stages VALUES (?,?,?,?,?,?,?,?,?,?)",
-                (
-                    *(result.unit, result.stage, result.key, result.state, result.code, result.note),
-                    *(attempt, run_id, result.ms, at_utc),
-                ),
-            )
-            if result.state == "ok":
-                db.execute("DELETE FROM failures WHERE unit=? AND stage=?", (result.unit, result.stage))
-        for file in set(stale) - {w[1] for w in written}:
+            for result, files in zip(results, written, strict=True):
+                stale |= self._replace(db, result, files, run_id, at_utc)
+        for file in stale - {w[1] for files in written for w in files}:
             self._remove(file)
+
+    def _replace(
+        self, db: sqlite3.Connection, result: StageResult, files: list[tuple[str, str, int, int]], run_id: str, at: str
+    ) -> set[str]:
+        """Put a result in the place of the stage's older one; the array files that one named."""
+        owner = (result.unit, result.stage)
+        stale = {r[0] for r in db.execute("SELECT file FROM arrays WHERE unit=? AND stage=?", owner)}
+        self._drop_owned(db, *owner)
+        for record in result.records:
+            self._insert(db, record, *owner)
+        for name, file, rows, size in files:
+            db.execute("INSERT OR REPLACE INTO arrays VALUES (?,?,?,?,?,?)", (name, *owner, file, rows, size))
+        attempt = self._attempts(db, *owner) + 1
+        db.execute(
+            "INSERT OR REPLACE INTO stages VALUES (?,?,?,?,?,?,?,?,?,?)",
+            (*owner, result.key, result.state, result.code, result.note, attempt, run_id, result.ms, at),
+        )
+        if result.state == "ok":
+            db.execute("DELETE FROM failures WHERE unit=? AND stage=?", owner)
+        return stale
 
     def fail(
         self,
@@ -251,6 +267,12 @@ class Store:
             db.execute("DELETE FROM stages WHERE unit=?", (unit,))
         for file in files:
             self._remove(file)
+
+    def drop_stage(self, unit: str, stage: str) -> None:
+        """Remove the records and the ledger line of one stage that holds no arrays."""
+        with self._transaction() as db:
+            self._drop_owned(db, unit, stage)
+            db.execute("DELETE FROM stages WHERE unit=? AND stage=?", (unit, stage))
 
     def forget_stages(self, rows: Iterable[tuple[str, str]]) -> None:
         """Drop ledger lines (unit, stage), so that the next run does those again; attempts are kept by `failures`."""
@@ -304,6 +326,14 @@ class Store:
 
     def stages(self) -> list[StageRow]:
         rows = self._db.execute("SELECT unit, stage, key, state, code, note, attempt FROM stages ORDER BY unit, stage")
+        return [StageRow(*row) for row in rows]
+
+    def stages_in(self, stage: str, state: str) -> list[StageRow]:
+        """The ledger's lines of one stage that are in one state."""
+        rows = self._db.execute(
+            "SELECT unit, stage, key, state, code, note, attempt FROM stages WHERE stage=? AND state=? ORDER BY unit",
+            (stage, state),
+        )
         return [StageRow(*row) for row in rows]
 
     def stages_of(self, unit: str) -> list[StageRow]:

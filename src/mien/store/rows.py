@@ -56,9 +56,10 @@ KEYS = {
     "sources": ("sha256",),
     "failures": ("unit", "stage"),
     "attributes": ("item_id", "key"),
-    "verdicts": ("key", "target", "at_utc"),
+    "verdicts": ("key", "target", "at_utc", "_unit"),
 }
 INDEXES = {
+    "items": ("given",),
     "clips": ("source_sha",),
     "tracks": ("clip_id",),
     "observations": ("clip_id", "target"),
