@@ -1,0 +1,8 @@
+"""How good an answer is: measures that hold a result against a truth, with the definitions of their papers.
+
+What may enter: measures over records or arrays, and later reports with intervals. Nothing here runs a model.
+"""
+
+from mien.evaluate.mot import MotScore, Scene, evaluate_tracks, read_mot
+
+__all__ = ["MotScore", "Scene", "evaluate_tracks", "read_mot"]
