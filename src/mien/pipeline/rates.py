@@ -1,0 +1,133 @@
+"""How long stages take and how much memory models need: measured in this project's ledger, else shipped references."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from mien.core import Run
+from mien.pipeline.config import Config
+from mien.pipeline.plan import BY_NAME
+from mien.pipeline.stack import Stack
+from mien.pipeline.work import LINES
+from mien.store import Store
+
+HERE, SHIPPED = "this project", "reference"
+# `python -m bench run 2 6`, 2026-11-22, Intel Xeon, 2 cores: 640x360, 5 frames/s, one face; ms per second of media.
+REFERENCE_MS = {
+    "objects": 242.9, "faces": 164.1, "explicit": 125.5, "sound": 84.2, "landmarks": 51.9, "motion": 37.6,
+    "expression": 26.9, "age": 12.6, "voice": 7.4, "assess": 2.6, "signals": 1.4, "affect": 1.0, "claims": 0.8,
+}  # fmt: skip
+UNKNOWN_MS = 50.0  # a stage that nobody has measured yet
+REFERENCE_FPS = 5.0
+REFERENCE_OVERHEAD = 1.25  # wall time of that run ÷ its longest line of passes and its derived stages
+START_S = 2.5  # interpreter, registration, loading the models (11.8 ms of 120 s in that run)
+SOUND_LINE = ("sound", "voice")
+FIXED_RATE = ("explicit", "age")  # look at one frame a second or less, whatever `analysis.fps` says
+_CLAMP = (0.8, 3.0)
+REFERENCE_MB, REFERENCE_DECODER_MB = 995.0, 136.0  # the same run: mien with the default stack, and its decoding child
+BASE_MB = 330.0  # of it, before any model: interpreter, libraries, frames on their way
+MB_PER_MODEL_MB = 3.0  # a model's memory ÷ its files, on average over that stack; 20 MB at least
+
+
+class Rate(NamedTuple):
+    """ms of work per second of media, and where that is known from."""
+
+    ms_per_s: float
+    basis: str
+
+
+class Todo(NamedTuple):
+    """Stages to do on one stretch of media."""
+
+    media_s: float
+    stages: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Measured ms per media second by stage, and the overhead of a whole run over its longest line of passes."""
+
+    measured: Mapping[str, float]
+    overhead: float | None
+    fps: float
+
+    def stage(self, name: str) -> Rate:
+        """The rate of one stage; a reference is scaled to the frames per second that are analysed."""
+        if name in self.measured:
+            return Rate(self.measured[name], HERE)
+        vision = name in BY_NAME and BY_NAME[name].kind == "vision" and name not in FIXED_RATE
+        scale = self.fps / REFERENCE_FPS if vision else 1.0
+        return Rate(REFERENCE_MS.get(name, UNKNOWN_MS) * scale, SHIPPED)
+
+    def predict(self, work: Iterable[Todo]) -> tuple[float, str]:
+        """(seconds of a run, what they stand on). Lines of passes run side by side: the longest counts."""
+        todo = [w for w in work if w.stages]
+        lines_s = sum(line_ms({n: self.stage(n).ms_per_s * w.media_s for n in w.stages}) for w in todo) / 1000
+        bases = {self.stage(n).basis for w in todo for n in w.stages}
+        overhead = self.overhead if self.overhead is not None else REFERENCE_OVERHEAD
+        said = "measured in this project" if bases == {HERE} else "reference figures of another machine"
+        if bases == {HERE, SHIPPED}:
+            said = "measured in this project, reference figures where it has none"
+        return START_S + overhead * lines_s, said
+
+
+def line_ms(spent: Mapping[str, float]) -> float:
+    """ms that the stages of one clip take: media lines side by side (the longest counts), derived stages after."""
+    lines = [sum(spent.get(n, 0.0) for n in line) for line in (*LINES, SOUND_LINE)]
+    known = {n for line in (*LINES, SOUND_LINE) for n in line}
+    return max(lines) + sum(ms for n, ms in spent.items() if n not in known)
+
+
+def rates_of(store: Store, config: Config) -> Rates:
+    """What the project's ledger says. Stages that were done at another frame rate are scaled to the present one."""
+    fps = config.analysis.fps
+    _, rows = store.query(
+        "SELECT s.unit, s.stage, s.ms, s.run_id, c.end_us - c.start_us FROM stages s JOIN clips c ON c.id = s.unit "
+        "WHERE s.ms IS NOT NULL AND s.state = 'ok' ORDER BY s.unit, s.stage"
+    )
+    spent: dict[str, float] = defaultdict(float)
+    media: dict[str, float] = defaultdict(float)
+    runs: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    for unit, stage, ms, run_id, duration_us in rows:
+        spent[stage] += ms
+        media[stage] += max(duration_us / 1e6, 1 / fps)
+        runs[run_id][unit][stage] = ms
+    scale = _frame_scale(store, fps)
+    vision = {n for n, s in BY_NAME.items() if s.kind == "vision" and n not in FIXED_RATE}
+    measured = {n: ms / media[n] * (scale if n in vision else 1.0) for n, ms in spent.items()}
+    return Rates(measured, _overhead(store, runs), fps)
+
+
+def _frame_scale(store: Store, fps: float) -> float:
+    """Frames per second now ÷ those of the stored frame times."""
+    rows = store.query(
+        "SELECT sum(a.rows), sum(c.end_us - c.start_us) FROM arrays a JOIN clips c ON c.id = a.unit "
+        "WHERE a.stage = 'motion' AND c.end_us - c.start_us > 1000000"
+    )[1]
+    frames, us = rows[0] if rows else (None, None)
+    return fps / (frames / (us / 1e6)) if frames and us else 1.0
+
+
+def _overhead(store: Store, runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float | None:
+    """Wall time ÷ longest lines of the newest finished run that did media stages; None where there is none."""
+    finished = {r.id: r for r in store.all(Run) if r.finished_utc}
+    for run_id in sorted((r for r in runs if r in finished), key=lambda r: finished[r].started_utc, reverse=True):
+        lines_s = sum(line_ms(spent) for spent in runs[run_id].values()) / 1000
+        run = finished[run_id]
+        wall = datetime.datetime.fromisoformat(run.finished_utc or "") - datetime.datetime.fromisoformat(
+            run.started_utc
+        )
+        if lines_s >= 1:
+            return min(_CLAMP[1], max(_CLAMP[0], (wall.total_seconds() - START_S) / lines_s))
+    return None
+
+
+def predicted_mb(slots: Iterable[str], stack: Stack) -> tuple[float, str]:
+    """(peak memory of the run and its decoding child in MB, what it stands on), for the models of these slots."""
+    held = [stack.spec(slot).weights for slot in slots if stack.has(slot)]
+    models = sum(max(20.0, MB_PER_MODEL_MB * sum(a.bytes for a in w.assets) / 1e6) for w in held if w)
+    return round(BASE_MB + models + REFERENCE_DECODER_MB), "reference figures of another machine, from model sizes"
