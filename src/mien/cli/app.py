@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import models, train
+from mien.cli import models, out, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.add_typer(models.app, name="models", help="Fetch, check and list the weights
 app.add_typer(train.app, name="train", help="Train the small heads that mien ships.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
+out.register(app)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -69,8 +70,12 @@ def init(
 def run(
     inputs: Annotated[list[str] | None, typer.Argument(help="Files or folders; none: what is registered.")] = None,
     as_json: Json = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run: mien plan.")] = False,
 ) -> None:
     """Analyse inputs; a second run does only what is missing or changed."""
+    if dry_run:
+        out.plan(inputs, as_json)
+        return
     from mien.cli.progress import listening
 
     project = _open()
