@@ -28,11 +28,12 @@ TEMPERATURES = np.exp(np.linspace(np.log(0.5), np.log(8), 60))
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """One face, its label (index into LABELS) and whether its person belongs to the half that is fitted on."""
+    """One face, its label (index into LABELS), its person and whether that person is of the half that is fitted on."""
 
     face: Faces
     label: int
     fit: bool
+    person: str = ""
 
 
 def main(args: list[str]) -> list[str]:
@@ -80,7 +81,7 @@ def load() -> tuple[list[Rated], int]:
                 missed += 1
                 continue
             fit = hashlib.sha256(row["identity_key"].encode()).digest()[-1] % 2 == 0
-            rated.append(Rated(face, LABELS.index(row["emotion"]), fit))
+            rated.append(Rated(face, LABELS.index(row["emotion"]), fit, row["identity_key"]))
     return rated, missed
 
 
@@ -92,9 +93,11 @@ def largest(finder: Any, frame: Frames) -> Faces | None:
     return Faces(frame, boxes.take(np.array([int(area.argmax())])))
 
 
-def answers(rated: list[Rated], config: Strict) -> np.ndarray:
-    model: Any = open_adapter("expression.minixception", config, Device(threads=1))
-    return np.concatenate([model.run(r.face).probs for r in rated])
+def answers(rated: list[Rated], config: Strict, name: str = "expression.minixception") -> np.ndarray:
+    model: Any = open_adapter(name, config, Device(threads=1))
+    rows = np.concatenate([model.run(r.face).probs for r in rated])
+    model.close()
+    return rows
 
 
 def crops(rated: list[Rated], y: np.ndarray, fit: np.ndarray) -> list[str]:

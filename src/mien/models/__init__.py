@@ -10,6 +10,8 @@ MODULES: tuple[str, ...] = (
     "mien.models.vision.blazeface",
     "mien.models.vision.landmarks",
     "mien.models.vision.expression",
+    "mien.models.vision.faceapi",
+    "mien.models.vision.facex",
     "mien.models.vision.explicit",
     "mien.models.vision.age",
     "mien.models.vision.pose",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -13,16 +14,56 @@ from mien.models.vision.geometry import U8, around, eyes_of, measurable
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
 
 LABELS = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
-SIDE = 64
+
+
+class ExpressionConfig(Strict):
+    """What every network of this slot may be told; each has its own defaults, chosen on people it is not judged on.
+
+    temperature: divides the log-probabilities (Guo et al., "On Calibration of Modern Neural Networks", 2017); 1 gives
+    the network's own softmax. enlarge: side of the square that is cut out ÷ longer side of the box. upright: turned by
+    the eyes where the detector gave them. mirror: the geometric mean of the answers to the cut-out and to its mirror.
+    """
+
+    temperature: Annotated[float, Gt(0), Le(10)] = 1.0
+    enlarge: Annotated[float, Ge(0.5), Le(3)] = 1.0
+    upright: bool = True
+    mirror: bool = False
+
+
+class ExpressionNet(OnnxAdapter):
+    """A network from one cut-out face to the seven classes of `LABELS`. A box that cannot be measured gives NaN."""
+
+    side: ClassVar[int]
+    order: ClassVar[tuple[int, ...]] = tuple(range(len(LABELS)))
+    """Where the network itself puts each of `LABELS`."""
+
+    _config: Any
+
+    def run(self, batch: Faces) -> Distribution:
+        rows = self._net.map(lambda row: self._face(batch, row), range(len(batch)))
+        return Distribution(np.array(rows, np.float32).reshape(-1, len(LABELS)), LABELS)
+
+    def _face(self, faces: Faces, row: int) -> Array:
+        box = faces.boxes.xyxy[row]
+        if not measurable(box):
+            return np.full(len(LABELS), np.nan)
+        eyes = eyes_of(faces, row) if self._config.upright else None
+        square = around(box, self._config.enlarge, eyes)
+        x = self._input(square.cut(faces.frames.pixels[faces.boxes.frame[row]], self.side))
+        seen = [x, np.ascontiguousarray(x[:, :, ::-1])] if self._config.mirror else [x]
+        return tempered(geometric_mean([self._net.run(v)[0][0] for v in seen]), self._config.temperature)[[*self.order]]
+
+    def _input(self, cut: U8) -> Array:
+        """The cut-out `[side side 3]` as the network wants it, float32 `[1 side side c]`."""
+        raise NotImplementedError
 
 
 @adapter
-class MiniXception(OnnxAdapter):
+class MiniXception(ExpressionNet):
     """What a face shows, not what a person feels. In: frames with face boxes. Out: probabilities `[n 7]`.
 
     Arriaga et al., "Real-time Convolutional Neural Networks for Emotion and Gender Classification" (2017), trained on
-    FER2013. `temperature` divides the log-probabilities (Guo et al., "On Calibration of Modern Neural Networks", 2017);
-    1 gives the network's own softmax. A box that cannot be measured gives a row of NaN.
+    FER2013.
     """
 
     spec: ClassVar = AdapterSpec(
@@ -63,31 +104,20 @@ class MiniXception(OnnxAdapter):
         ),
     )  # fmt: skip
 
-    class Config(Strict):
+    side = 64
+
+    class Config(ExpressionConfig):
         temperature: Annotated[float, Gt(0), Le(10)] = 2.6
-        enlarge: Annotated[float, Ge(0.5), Le(3)] = 1.0
-        upright: bool = True
         contrast: Literal["none", "stretch", "equalise"] = "stretch"
 
     _config: Config
 
     @classmethod
     def tiny(cls) -> Self:
-        return cls(StandIn(_quarters), cls.Config())
+        return cls(StandIn(quarters), cls.Config())
 
-    def run(self, batch: Faces) -> Distribution:
-        rows = self._net.map(lambda row: self._face(batch, row), range(len(batch)))
-        return Distribution(np.array(rows, np.float32).reshape(-1, len(LABELS)), LABELS)
-
-    def _face(self, faces: Faces, row: int) -> Array:
-        box = faces.boxes.xyxy[row]
-        if not measurable(box):
-            return np.full(len(LABELS), np.nan)
-        eyes = eyes_of(faces, row) if self._config.upright else None
-        square = around(box, self._config.enlarge, eyes)
-        grey = self._grey(square.cut(faces.frames.pixels[faces.boxes.frame[row]], SIDE))
-        (probs,) = self._net.run((grey.astype(np.float32) / 127.5 - 1)[None, :, :, None])
-        return tempered(probs[0], self._config.temperature)
+    def _input(self, cut: U8) -> Array:
+        return (self._grey(cut).astype(np.float32) / 127.5 - 1)[None, :, :, None]
 
     def _grey(self, cut: U8) -> Array:
         import cv2
@@ -108,8 +138,13 @@ def tempered(probs: Array, temperature: float) -> Array:
     return weight / weight.sum(-1, keepdims=True)
 
 
-def _quarters(x: Array) -> list[Array]:
+def geometric_mean(rows: Sequence[Array]) -> Array:
+    """The distributions' geometric mean, summing to 1: their log-linear pool with equal weights `[c]`."""
+    return rows[0] if len(rows) == 1 else tempered(np.exp(np.log(np.clip(rows, 1e-12, 1)).mean(0)), 1)
+
+
+def quarters(x: Array) -> list[Array]:
     """Stand-in: a softmax over the brightness of seven places of the cut-out."""
-    places = cells((x[0, :, :, 0] + 1) / 2, 16).reshape(-1)[: len(LABELS)]
+    places = cells((x[0, :, :, 0] + 1) / 2, x.shape[1] // 4).reshape(-1)[: len(LABELS)]
     weight = np.exp(4 * places)
     return [(weight / weight.sum())[None].astype(np.float32)]
