@@ -57,7 +57,9 @@ def project(root: Path, context: str = "research", **planted: Any) -> Project:
         sound = source(SOUND, "=cmd.wav", "audio", context=context)
         store.put_adapter(FACE_MODEL, "expression.minixception", "expression", "4dd0e231" * 8, "{}")
         for held, spans in ((video, clips), (sound, (Span(0, 8_000_000),))):
-            made = [Clip(clip_id(held.sha256, s, "planted-1"), held.sha256, s, "start", "end", "planted-1") for s in spans]
+            made = [
+                Clip(clip_id(held.sha256, s, "planted-1"), held.sha256, s, "start", "end", "planted-1") for s in spans
+            ]
             store.commit(StageResult(held.sha256, "clips", "k", [held, *made]), **WHEN)
             item = Item(f"item-{held.sha256[0]}", held.path, (held.sha256,))
             store.put([item, Attribute(item.id, "room", "text", "+1 @home")], unit=held.sha256, stage="input")
@@ -81,7 +83,9 @@ def _picture(store: Store, clip: Clip, planted: dict[str, Any]) -> None:
         score = planted.get("explicit", 0.01)
         put("explicit", [observation(clip, "explicit.max", span, value=score, unit="0..1")])
     put("age", [observation(clip, "age", span, track_id=face, value=planted.get("age", 50.0), sd=2.0, unit="years")])
-    put("faces", [seen, observation(clip, "presence", span, track_id=face, value=1.0, unit="share")], _boxes(clip, t_us))
+    put(
+        "faces", [seen, observation(clip, "presence", span, track_id=face, value=1.0, unit="share")], _boxes(clip, t_us)
+    )
     put("objects", [person])
     windows = [Span(t, t + 2_000_000) for t in range(span.start_us, span.end_us, 2_000_000)]
     dist = (("anger", 0.2), ("happiness", 0.5), ("neutral", 0.3))
@@ -91,11 +95,15 @@ def _picture(store: Store, clip: Clip, planted: dict[str, Any]) -> None:
         for w in windows
     ]
     put("expression", looks + felt)
-    value = np.array([0.1, np.nan, 0.3, 0.4], np.float32)[:n]
+    value = np.resize(np.array([0.1, np.nan, 0.3, 0.4], np.float32), n)
     curve = table({"t_us": t_us, "value": value, "sd": np.full(n, np.nan, np.float32), "gap": np.isnan(value)})
     name = f"signal-valence/{clip.id}.{face[-6:]}"
     args = (t_us[0].item(), 1_000_000, n, 0.75, name, FACE_MODEL)
-    put("affect", [Signal(f"signal-{clip.id[-6:]}", clip.id, face, "valence", "-1..1", *args, "r 0.4", True)], {name: curve})
+    put(
+        "affect",
+        [Signal(f"signal-{clip.id[-6:]}", clip.id, face, "valence", "-1..1", *args, "r 0.4", True)],
+        {name: curve},
+    )
     post = (("distress", 0.2), ("pleasure", 0.7), ("calm", 0.1))
     moved = Contribution("face", 0.8, post, (("distress", 0.0), ("pleasure", 0.0), ("calm", 0.0)), (looks[0].id,))
     put(
@@ -109,7 +117,16 @@ def _picture(store: Store, clip: Clip, planted: dict[str, Any]) -> None:
     text = planted.get("claim", "Between 0:00 and 0:02 the signals of face 1 are consistent with pleasure.")
     trace = Trace(f"trace-{clip.id[-6:]}", clip.id, "ledger@1", "done", ())
     claims = [
-        Claim(f"claim-1-{clip.id[-4:]}", trace.id, "inference", "posterior.top = pleasure", text, windows[0], face, (looks[0].id,)),
+        Claim(
+            f"claim-1-{clip.id[-4:]}",
+            trace.id,
+            "inference",
+            "posterior.top = pleasure",
+            text,
+            windows[0],
+            face,
+            (looks[0].id,),
+        ),
         Claim(f"claim-2-{clip.id[-4:]}", trace.id, "uncertainty", "missing(body)", "Not known: body.", span, None, ()),
     ]
     put("claims", [trace, *claims])

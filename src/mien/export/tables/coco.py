@@ -55,7 +55,7 @@ class _Counter:
 
 
 def _document(scope: Scope, categories: dict[str, int], counted: _Counter) -> Iterator[str]:
-    licences = sorted({s.licence or "not stated" for s in scope.sources.values()})
+    licences = sorted({s.licence or "not stated" for s in scope.sources.values() if s.kind != "audio"})
     numbers = {name: i for i, name in enumerate(licences, 1)}
     said = "Detections of models, not checked by people. Boxes in px of the upright frame; frames are references."
     yield "{\n"

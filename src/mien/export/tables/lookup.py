@@ -100,9 +100,7 @@ class Known:
             return sha
         if name not in self._names:
             close = difflib.get_close_matches(name, self._names, 1)
-            raise ValueError(
-                f"no source that may be labelled is called {name!r}" + (f"; {close[0]!r}?" if close else "")
-            )
+            raise ValueError(f"no source that may be labelled is called {name!r}" + _meant(close))
         return self._names[name]
 
     def _of(self, sha: str) -> list[Line]:
