@@ -8,6 +8,20 @@ from mien.pipeline.inputs.entry import Entry, Refused
 from mien.pipeline.inputs.identity import Pseudonyms
 from mien.pipeline.inputs.keep import Keeper, affected
 from mien.pipeline.inputs.mapping import Columns, Inputs
+from mien.pipeline.inputs.propose import Proposal, as_toml, propose
 from mien.pipeline.inputs.vault import Vault
 
-__all__ = ["Columns", "Entry", "Inputs", "Keeper", "Pseudonyms", "Refused", "Vault", "affected", "discover"]
+__all__ = [
+    "Columns",
+    "Entry",
+    "Inputs",
+    "Keeper",
+    "Proposal",
+    "Pseudonyms",
+    "Refused",
+    "Vault",
+    "affected",
+    "as_toml",
+    "discover",
+    "propose",
+]

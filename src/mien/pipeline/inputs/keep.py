@@ -69,7 +69,7 @@ class Keeper:
         gone = [name for g in given for name in self._gone(g)]
         self._flush()
         reconcile(self._store, self._shas, self._subjects, lambda u, e: self._fail(u, "facts", "", e, ()))
-        return tuple(gone)
+        return tuple(sorted(gone))
 
     # ------------------------------------------------------------ one item
 

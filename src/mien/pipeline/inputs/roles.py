@@ -27,9 +27,11 @@ _SAME = {"licence": "licence", "license": "licence", "consent": "consent"} | {
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Column names by role; `facts`: column → `licence`, `consent` or `setting.*`; `kinds`: types of columns."""
+    """Column names by role; `unique`: the id must be so, since the mapping names it.
+    `facts`: column → `licence`, `consent` or `setting.*`; `kinds`: types of columns."""
 
     id: str | None = None
+    unique: bool = False
     subject: str | None = None
     media: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -78,13 +80,13 @@ def resolve(mapping: Columns, head: Sequence[Row], *, native: bool) -> Roles:
         for name, value in flat({n: v for n, v in row.cells.items() if n not in media}).items():
             flat_columns.setdefault(name, []).append(value)
     kinds: dict[str, Kind] = {n: infer(values, native=native) for n, values in flat_columns.items()}
-    return Roles(own, subject, media, mapping.labels, frozenset(mapping.ignore), facts, kinds)
+    return Roles(own, mapping.id is not None, subject, media, mapping.labels, frozenset(mapping.ignore), facts, kinds)
 
 
 def loose(mapping: Columns, cells: dict[str, Any]) -> Roles:
     """The roles of one object beside a medium (a sidecar): as `resolve`, but nothing mapped has to be there."""
     found = resolve(mapping.model_copy(update={"media": (), "id": None}), [Row(1, cells)], native=True)
-    return Roles(None, found.subject, (), found.labels, found.ignore, found.facts, found.kinds)
+    return Roles(None, False, found.subject, (), found.labels, found.ignore, found.facts, found.kinds)
 
 
 def describe(item: Item, cells: dict[str, Any], roles: Roles) -> Entry:

@@ -78,7 +78,7 @@ def _entry(
     named = typed(row.cells.get(roles.id), "text") if roles.id else None
     key = named[1] if named else " + ".join(names) or f"row {row.number}"
     seen[key] += 1
-    if seen[key] > 1 and named:
+    if seen[key] > 1 and named and roles.unique:
         error = MienError("input.duplicate-id", f"{where}: the id {key!r} comes again", f"make {roles.id!r} unique")
         return Refused(unit, error)
     key = key if seen[key] == 1 else f"{key} ({seen[key]})"

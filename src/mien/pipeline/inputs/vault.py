@@ -64,8 +64,9 @@ class Vault:
                         sha.update(chunk)
                         file.write(chunk)
                     path = folder / sha.hexdigest()[:2] / f"{sha.hexdigest()}{suffix}"
-                    if path.exists() and path.stat().st_size == size:
-                        return path
+                    for held in path.parent.glob(f"{path.stem}*"):  # under another ending, too
+                        if held.stat().st_size == size:
+                            return held
                     file.flush()
                     os.fsync(file.fileno())
                 path.parent.mkdir(exist_ok=True)
