@@ -130,7 +130,11 @@ class Decoder:
         return Sound(samples, span.start_us)
 
     def scan(self, tell: Callable[[Found], None] | None = None) -> Scan:
-        """Decode everything once: shots, true times, coverage, damage. `tell` gets what is found as it is found."""
+        """Decode everything once: shots, true times, coverage, damage. `tell` gets what is found as it is found.
+
+        Raises:
+            MienError: `media.corrupt` also when nothing at all could be decoded.
+        """
         fields: dict[str, Any] = {}
         for header, _ in self._request("scan"):
             if "value" in header:
@@ -140,6 +144,9 @@ class Decoder:
                 tell(Found(int(news["settled_us"]), tuple(news["cuts_us"]), tuple(news["activity"])))
         made: dict[str, Any] = {name: tuple(fields[name]) for name in ("cuts_us", "stitched_us")}
         made["tally"] = Tally(**fields["tally"])
+        if not made["tally"].frames and not fields["sound_us"]:
+            message = f"not one picture or sound of {self.path.name} can be decoded"
+            raise MienError("media.corrupt", message, "copy the file again, or leave it out")
         return Scan(**fields | made)
 
     # ------------------------------------------------------------ talking to the child
