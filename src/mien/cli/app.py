@@ -58,17 +58,30 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make; may exist.")],
     context: Annotated[str | None, typer.Option(help="care, research or studio")] = None,
     name: Annotated[str, typer.Option(help="Name shown in reports.")] = "",
+    table_: Annotated[
+        Path | None, typer.Option("--from", metavar="TABLE", help="Propose [inputs] from this CSV, JSON or Parquet.")
+    ] = None,
 ) -> None:
     """Make a project. Nothing runs without a context."""
     from mien.pipeline import Project
+    from mien.pipeline.inputs import as_toml, propose
 
-    project = Project.init(State.folder / folder, context, name)
-    say(f"made {folder} (context {project.config.context})\nnext: mien -C {folder} run VIDEO")
+    found = propose(table_) if table_ else []
+    mapping = as_toml(found, table_.name) if table_ else ""
+    project = Project.init(State.folder / folder, context, name, mapping=mapping)
+    say(f"made {folder} (context {project.config.context})")
+    if table_:
+        rows = [[p.column, p.role, "" if p.sure else "commented out", p.why] for p in found]
+        table(["column", "role", "", "why"], rows)
+        say(f"this stands in {folder}/mien.toml under [inputs.columns]: look it over; other columns become attributes")
+    say(f"next: mien -C {folder} run {table_ or 'VIDEO'}")
 
 
 @app.command()
 def run(
-    inputs: Annotated[list[str] | None, typer.Argument(help="Files or folders; none: what is registered.")] = None,
+    inputs: Annotated[
+        list[str] | None, typer.Argument(help="Files, folders, tables, archives; none: what is registered.")
+    ] = None,
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run: mien plan.")] = False,
 ) -> None:
@@ -97,6 +110,10 @@ def retry(as_json: Json = False) -> None:
 
 def _ended(project: Any, outcome: Any, as_json: bool) -> None:
     if not as_json:
+        for name in outcome.gone[:20]:
+            say(f"no longer there: {name} (its results are kept)")
+        if len(outcome.gone) > 20:
+            say(f"… and {len(outcome.gone) - 20} more: mien status")
         say(f"{outcome.done} stage(s) done, {outcome.failed} failed, {outcome.waiting} waiting for a person")
         say("next: mien report" if not outcome.failures else "see why: mien status; again: mien retry")
     project.close()
@@ -124,6 +141,8 @@ def status(as_json: Json = False) -> None:
     ]
     if rows:
         table(["source", "state", "code", "duration", "clips", "decoded"], rows, right=(3, 4, 5))
+    if found["items"]["gone"]:
+        say(f"{len(found['items']['gone'])} item(s) are no longer in their input; their results are kept")
     say("stages: " + (", ".join(f"{n} {state}" for state, n in sorted(found["stages"].items())) or "none yet"))
     if found["waiting"]["stages"]:
         say(f"waiting-for-person: {', '.join(found['waiting']['stages'])} on {found['waiting']['clips']} clip(s)")

@@ -74,10 +74,11 @@ class Columns(Strict):
         for role, column in self.roles():
             if column not in columns:
                 near = difflib.get_close_matches(column, columns, 1, 0.5)
+                meant = f"did you mean {near[0]!r}?" if near else f"its columns: {', '.join(columns[:20])}."
                 raise MienError(
                     "input.no-column",
                     f"{name} has no column {column!r}, which [inputs] names as {role}",
-                    f"did you mean {near[0]!r}?" if near else f"its columns: {', '.join(columns[:20])}",
+                    f'{meant} A table with columns of its own: [inputs.tables."{name}"]',
                 )
 
 
