@@ -11,9 +11,11 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from types import SimpleNamespace
+from typing import Any, Literal, NamedTuple
 
 from mien.core import Clip, Context, Licences, MienError, Source, clip_id, digest
 from mien.media import CUTTER, Decoder, hash_file, shot_detector
@@ -21,6 +23,7 @@ from mien.models.weights import present
 from mien.pipeline.config import Config
 from mien.pipeline.plan import STAGES, Stage
 from mien.pipeline.rates import Rates, Todo, predicted_mb, rates_of
+from mien.pipeline.run import Runner
 from mien.pipeline.stack import Stack
 from mien.pipeline.stale import State, states_of
 from mien.policy import WAITING_MESSAGE
@@ -192,6 +195,7 @@ def _probed(
 
 def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[list[_Unit], bool]:
     """The clips of a source and what is left to do there; True when some of it is not cut yet."""
+    on = partial(applies, source=source, stack=stack)
     cutter = f"{CUTTER}+{shot_detector()}" if source.kind == "video" else CUTTER
     max_us = round(config.analysis.max_clip_s * 1e6)
     held = store.stage(source.sha256, "clips")
@@ -205,7 +209,7 @@ def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[
     units = [
         _Unit(
             _media_s(c.span.duration_us, config),
-            states_of(c, source, config, stack, {r.stage: r for r in store.stages_of(c.id)}),
+            states_of(c, config, on, stack.label, {r.stage: r for r in store.stages_of(c.id)}),
             1,
         )
         for c in clips
@@ -214,8 +218,14 @@ def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[
     if current or (clips and rest_us <= 0):
         return units, False
     count = max(1, math.ceil(rest_us / max_us))
-    states = states_of(None, source, config, stack, {})
+    states = states_of(None, config, on, stack.label, {})
     return [*units, _Unit(_media_s(rest_us, config), states, count)], True
+
+
+def applies(stage: Stage, source: Source, stack: Stack) -> bool:
+    """Whether a stage has anything to look at in a source: the runner's own rule, which reads nothing but its stack."""
+    rule: Any = Runner._applies
+    return rule(SimpleNamespace(_stack=stack), stage, source)
 
 
 def _media_s(duration_us: int, config: Config) -> float:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Literal
 
-from mien.core import Clip, Source, digest
+from mien.core import Clip, digest
 from mien.pipeline.config import Config
 from mien.pipeline.plan import STAGES, Stage
-from mien.pipeline.stack import Stack
 from mien.policy import WAITING_CODE, affect_allowed
 from mien.store import StageRow
 
@@ -18,22 +17,30 @@ _HELD: dict[str, State] = {"failed": "failed", WAITING_CODE: "waiting"}
 
 
 def states_of(
-    clip: Clip | None, source: Source, config: Config, stack: Stack, held: Mapping[str, StageRow]
+    clip: Clip | None,
+    config: Config,
+    applies: Callable[[Stage], bool],
+    label: Callable[[str], str],
+    held: Mapping[str, StageRow],
 ) -> dict[str, State]:
     """What a run would do with each stage of a clip: the runner's own rules, without doing anything. Pure.
 
-    `clip`: None for a stretch that is not cut yet. `held`: the clip's ledger by stage.
+    Args:
+        clip: None for a stretch that is not cut yet.
+        applies: whether a stage has anything to look at in the clip's source, with the slots that are on.
+        label: slot → fingerprint of what fills it. held: the clip's ledger by stage.
     """
     keys: dict[str, str] = {}
     after: dict[str, str] = {name: row.state for name, row in held.items()}
     found: dict[str, State] = {}
-    analysis = config.analysis.model_dump(mode="json") | {"fusion": config.fusion.model_dump(mode="json")}
-    on = [s for s in STAGES if applies(s, source, stack.has)]
+    sections = config.model_dump(mode="json")
+    values = sections | sections["analysis"]
+    on = [s for s in STAGES if applies(s)]
     keys |= {s.name: ABSENT for s in STAGES if s not in on}
     for stage in sorted(on, key=lambda s: s.kind == "derived"):  # media stages first, each kind in its order
         read = [keys[n] if after.get(n, "ok") in ("ok", "off") else f"{keys[n]}:{after[n]}" for n in stage.needs]
-        params = {name: analysis[name] for name in stage.params}
-        adapters = [stack.label(slot) for slot in stage.slots]
+        params = {name: values[name] for name in stage.params}
+        adapters = [label(slot) for slot in stage.slots]
         key = digest(stage.name, stage.version, params, clip.id if clip else "", read, adapters)
         keys[stage.name] = key
         row = held.get(stage.name)
@@ -44,22 +51,3 @@ def states_of(
         else:
             found[stage.name], after[stage.name] = "to do", "ok"
     return {s.name: found.get(s.name, "off") for s in STAGES}
-
-
-def applies(stage: Stage, source: Source, has: Callable[[str], bool]) -> bool:
-    """Whether a stage has anything to look at in a source, with the slots that are on. Pure."""
-    picture, sound = source.kind in ("video", "image"), source.audio_rate_hz is not None
-    on = all(has(slot) for slot in stage.slots)
-    match stage.name:
-        case "voice":
-            return sound and on and has("vad") and has("pitch")
-        case "sound":
-            return sound
-        case "landmarks" | "expression" | "age":
-            return picture and on and has("faces")
-        case "affect":
-            return picture and has("faces") and has("expression")
-        case "assess":
-            return (picture and has("faces")) or (sound and has("voice_affect"))
-        case _:
-            return (picture and on) if stage.kind == "vision" else True
