@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import US, Boxes, Clip, Faces, Frames, Span, Track, content_id
+from mien.core import US, Boxes, Clip, Faces, Frames, People, Span, Track, content_id
 from mien.pipeline.config import Analysis
 from mien.pipeline.rows import columns, observe, table
 from mien.pipeline.stack import Stack
@@ -25,18 +25,36 @@ TRACKERS = {"objects": TrackerConfig(high=0.4, new=0.45), "faces": TrackerConfig
 
 @dataclass(frozen=True, slots=True)
 class Tracked:
-    """The faces of one batch of frames and the track index of each row (-1: not tracked)."""
+    """The boxes of one batch of frames and the track index of each row (-1: not tracked)."""
 
-    faces: Faces
+    frames: Frames
+    boxes: Boxes
     track: npt.NDArray[np.int64]
 
+    def take(self, rows: npt.NDArray[np.intp]) -> Tracked:
+        return Tracked(self.frames, self.boxes.take(rows), self.track[rows])
+
     def only_tracked(self) -> Tracked:
-        rows = np.flatnonzero(self.track >= 0)
-        return Tracked(Faces(self.faces.frames, self.faces.boxes.take(rows)), self.track[rows])
+        return self.take(np.flatnonzero(self.track >= 0))
+
+    @property
+    def faces(self) -> Faces:
+        return Faces(self.frames, self.boxes)
+
+    @property
+    def people(self) -> People:
+        return People(self.frames, self.boxes)
 
     @property
     def t_us(self) -> Array:
-        return self.faces.frames.t_us[self.faces.boxes.frame]
+        return self.frames.t_us[self.boxes.frame]
+
+
+@runtime_checkable
+class Finder(Protocol):
+    """What finds boxes for the stages that need them."""
+
+    def find(self, frames: Frames) -> Tracked: ...
 
 
 class _Boxes:
@@ -53,7 +71,7 @@ class _Boxes:
         self._size = (1, 1)
         self._times: list[Array] = []
 
-    def boxes(self, frames: Frames) -> tuple[Boxes, npt.NDArray[np.int64]]:
+    def find(self, frames: Frames) -> Tracked:
         found: Boxes = self._model.run(frames)
         self._names, self._size = found.names, (frames.pixels.shape[2], frames.pixels.shape[1])
         track = np.full(len(found), -1, np.int64)
@@ -62,7 +80,10 @@ class _Boxes:
             track[rows] = self._tracker.update(int(t_us), found.xyxy[rows], found.score[rows], found.label[rows])
         self._times.append(frames.t_us)
         self._rows.append((frames.t_us[found.frame], track, found))
-        return found, track
+        return Tracked(frames, found, track)
+
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
+        """Boxes are found by `find`, before the stages that need them take their turn."""
 
     def finish(self) -> tuple[Records, Tables]:
         t_us = np.concatenate([t for t, _, _ in self._rows] or [np.zeros(0, np.int64)])
@@ -126,43 +147,39 @@ class ObjectsPass(_Boxes):
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "objects", analysis)
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
-        self.boxes(frames)
-
 
 class FacesPass(_Boxes):
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "faces", analysis)
 
-    def find(self, frames: Frames) -> Tracked:
-        boxes, track = self.boxes(frames)
-        return Tracked(Faces(frames, boxes), track)
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
-        """Faces are found by `find`, before the other stages take their turn."""
-
-
-class StoredFaces:
-    """The face boxes of an earlier run, looked up by frame time."""
+class StoredBoxes:
+    """The boxes of an earlier run, looked up by frame time."""
 
     def __init__(self, held: Any) -> None:
-        c = columns(held, ("t_us", "track", "score", *BOX, *POINTS))
+        points = [name for name in POINTS if held is not None and name in held.column_names]
+        c = columns(held, ("t_us", "track", "score", "label", *BOX, *points))
         self._t = c["t_us"]
         self._track = c["track"].astype(np.int64)
         self._score = c["score"].astype(np.float32)
+        self._names, label = np.unique(c["label"].astype(str), return_inverse=True)
+        self._label = label.astype(np.int64)
         self._xyxy = np.stack([c[name] for name in BOX], axis=1).astype(np.float32)
-        self._points = np.stack([c[name] for name in POINTS], axis=1).astype(np.float32).reshape(-1, 5, 2)
+        stacked = [c[name] for name in points] or [np.full(len(self._t), np.nan)]
+        self._points = np.stack(stacked, axis=1).astype(np.float32)
 
     def find(self, frames: Frames) -> Tracked:
         rows = [np.flatnonzero(self._t == t) for t in frames.t_us]
         frame = np.concatenate([np.full(len(r), i, np.int64) for i, r in enumerate(rows)])
         at = np.concatenate(rows)
-        points = self._points[at]
-        if np.isnan(points).any():
-            points = np.zeros((0, 0, 2), np.float32)
-        boxes = Boxes(frame, self._xyxy[at], self._score[at], np.zeros(len(at), np.int64), ("face",), points)
-        return Tracked(Faces(frames, boxes), self._track[at])
+        points = (
+            np.zeros((0, 0, 2), np.float32) if np.isnan(self._points[at]).any() else self._points[at].reshape(-1, 5, 2)
+        )
+        names = tuple(str(n) for n in self._names)
+        return Tracked(
+            frames, Boxes(frame, self._xyxy[at], self._score[at], self._label[at], names, points), self._track[at]
+        )
 
 
 def nobody(frames: Frames) -> Tracked:
-    return Tracked(Faces(frames, Boxes.empty(("face",))), np.zeros(0, np.int64))
+    return Tracked(frames, Boxes.empty(("person",)), np.zeros(0, np.int64))

@@ -14,6 +14,7 @@ from mien.core import Context, MienError, Strict
 from mien.fusion import FusionConfig
 from mien.pipeline.inputs.mapping import Inputs
 from mien.policy import MISSING_CONTEXT
+from mien.signals.body import BodyConfig, InteractionConfig
 
 FILE = "mien.toml"
 
@@ -24,6 +25,7 @@ class Analysis(Strict):
     fps: Annotated[float, Gt(0), Le(60)] = Field(5.0, description="analysed frames per second of media")
     max_side_px: Annotated[int, Ge(160), Le(4096)] = Field(1280, description="frames are downscaled to this long side")
     max_clip_s: Annotated[float, Ge(2), Le(600)] = Field(60.0, description="longer takes are split where it is quiet")
+    max_people: Annotated[int, Ge(1), Le(100)] = Field(6, description="bodies measured per frame, largest first")
     window_s: Annotated[float, Ge(0.5), Le(30)] = Field(2.0, description="span of one observation and assessment")
     threads: Annotated[int, Ge(1), Le(64)] = Field(2, description="frames analysed side by side")
 
@@ -32,6 +34,7 @@ class Stack(Strict):
     """Which adapter fills each slot; "off" leaves the slot out."""
 
     objects: str = Field("object.nanodet", description="people and objects")
+    pose: str = Field("pose.movenet", description="body points of people")
     faces: str = Field("face.centerface", description="face boxes")
     landmarks: str = Field("landmarks.facemesh", description="face landmarks, for geometry")
     expression: str = Field("expression.minixception", description="7-class facial expression")
@@ -42,6 +45,13 @@ class Stack(Strict):
     voice_embedding: str = Field("voice.whisper", description="sound embedding, in memory only")
     voice_affect: str = Field("voice.state", description="vocal affect head")
     voice_arousal: str = Field("voice.arousal", description="vocal arousal head")
+
+
+class Body(Strict):
+    """What counts as a pose event or an interaction: every threshold (docs/body.md)."""
+
+    events: BodyConfig = BodyConfig()
+    interaction: InteractionConfig = InteractionConfig()
 
 
 class Project(Strict):
@@ -59,6 +69,7 @@ class Config(BaseSettings):
     stack: Stack = Stack()  # pyright: ignore[reportCallIssue]
     adapters: dict[str, dict[str, bool | int | float | str]] = Field({}, description="settings per adapter name")
     fusion: FusionConfig = FusionConfig()
+    body: Body = Body()
     inputs: Inputs = Inputs()
 
     @classmethod

@@ -48,7 +48,7 @@ class View:
         return [o for o in self.observations if o.target == target and (track is None or o.track_id == track)]
 
 
-def _signal(
+def signal(
     view: View,
     name: str,
     unit: str,
@@ -59,7 +59,9 @@ def _signal(
     track: str | None = None,
     slots: tuple[str, ...] = (),
     note: str = "",
+    weak: bool = False,
 ) -> tuple[Signal, str, Any]:
+    """A curve on the clip's clock, the name of its array, and the array."""
     value = columns_["value"]
     n = len(value)
     array = f"signal-{name}/{view.clip.id}" + (f".{track[-6:]}" if track else "")
@@ -79,7 +81,7 @@ def _signal(
         array,
         adapter,
         accuracy,
-        any(m.weak for m in measured),
+        weak or any(m.weak for m in measured),
     )
     data = {"t_us": t0_us + step_us * np.arange(n, dtype=np.int64), **columns_}
     return signal, array, table(data)
@@ -90,8 +92,8 @@ def signals_stage(view: View) -> Answer:
     made: list[tuple[Signal, str, Any]] = []
     motion = columns(view.held("motion"), ("t_us", "energy"))
     if len(motion["t_us"]):
-        grid = _gridded(view.clip.span, motion["t_us"], motion["energy"])
-        made.append(_signal(view, "motion_energy", "1/s", *grid, "rule.motion@1"))
+        grid = gridded(view.clip.span, motion["t_us"], motion["energy"])
+        made.append(signal(view, "motion_energy", "1/s", *grid, "rule.motion@1"))
     sound = view.held("sound")
     if sound is not None and sound.num_rows:
         held = columns(sound, ("t_us", "energy_dbfs", "f0_hz", "speech"))
@@ -101,7 +103,7 @@ def signals_stage(view: View) -> Answer:
             label = view.stack.label(slot) if slot else "rule.acoustics@1"
             cells = {"value": held[column], "sd": np.full(len(held["t_us"]), np.nan, np.float32)}
             made.append(
-                _signal(view, name, unit, int(held["t_us"][0]), step, cells, label, slots=(slot,) if slot else ())
+                signal(view, name, unit, int(held["t_us"][0]), step, cells, label, slots=(slot,) if slot else ())
             )
     landmarks = view.held("landmarks")
     if landmarks is not None and landmarks.num_rows:
@@ -109,9 +111,9 @@ def signals_stage(view: View) -> Answer:
         for track in _face_tracks(view):
             mine = held["track"] == _index(view, track)
             for name, unit in descriptors.UNITS.items():
-                grid = _gridded(track.span, held["t_us"][mine], held[name][mine])
+                grid = gridded(track.span, held["t_us"][mine], held[name][mine])
                 made.append(
-                    _signal(view, f"face.{name}", unit, *grid, view.stack.label("landmarks"), track.id, ("landmarks",))
+                    signal(view, f"face.{name}", unit, *grid, view.stack.label("landmarks"), track.id, ("landmarks",))
                 )
     return [s for s, *_ in made], {name: data for _, name, data in made}
 
@@ -141,7 +143,7 @@ def affect_stage(view: View) -> Answer:
                 "gap": out.gap,
             }
             made.append(
-                _signal(
+                signal(
                     view,
                     name,
                     "-1..1",
@@ -293,7 +295,7 @@ def _grid(span: Span) -> Array:
     return np.arange(span.start_us // GRID_US, -(-span.end_us // GRID_US)) * GRID_US
 
 
-def _gridded(span: Span, t_us: Array, values: Array) -> tuple[int, int, dict[str, Array]]:
+def gridded(span: Span, t_us: Array, values: Array) -> tuple[int, int, dict[str, Array]]:
     """(t0, step, columns) with the mean and sd of the values in each cell; an empty cell is NaN."""
     grid = _grid(span)
     cell = t_us // GRID_US - grid[0] // GRID_US

@@ -7,7 +7,7 @@ adapters. A run does exactly the stages whose key is not in the ledger.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from mien.core import MienError
 
@@ -16,7 +16,14 @@ Kind = Literal["vision", "sound", "derived"]
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A versioned step on one clip. `affect`: waits for an enrolled person in `care`."""
+    """A versioned step on one clip.
+
+    Attributes:
+        slots: models it runs, and whose fingerprints its key carries; `optional`: it does with those that are on.
+        also: slots that must be on, too. media: what the source must have.
+        needs: stages it reads. params: sections or keys of the configuration that change its result.
+        affect: waits for an enrolled person in `care`.
+    """
 
     name: str
     kind: Kind
@@ -25,28 +32,62 @@ class Stage:
     needs: tuple[str, ...] = ()
     params: tuple[str, ...] = ()
     affect: bool = False
+    also: tuple[str, ...] = ()
+    media: Literal["picture", "sound", "any"] = "any"
+    optional: bool = False
+
+    @property
+    def must(self) -> tuple[str, ...]:
+        return () if self.optional else self.slots
 
 
+def _vision(name: str, version: int, **given: Any) -> Stage:
+    return Stage(name, "vision", version, media="picture", **given)
+
+
+READ = ("fps", "max_side_px")
 STAGES: tuple[Stage, ...] = (
-    Stage("objects", "vision", 1, slots=("objects",), params=("fps", "max_side_px", "window_s")),
-    Stage("motion", "vision", 1, params=("fps", "max_side_px")),
-    Stage("explicit", "vision", 1, slots=("explicit",), params=("fps", "max_side_px")),
-    Stage("faces", "vision", 1, slots=("faces",), params=("fps", "max_side_px", "window_s")),
-    Stage("landmarks", "vision", 1, slots=("landmarks",), needs=("faces",), params=("window_s",)),
-    Stage("expression", "vision", 1, slots=("expression",), needs=("faces",), params=("window_s",), affect=True),
-    Stage("age", "vision", 1, slots=("age",), needs=("faces",)),
-    Stage("sound", "sound", 1, slots=("vad", "pitch"), params=("window_s",)),
+    _vision("objects", 1, slots=("objects",), params=(*READ, "window_s")),
+    _vision("pose", 1, slots=("pose",), also=("objects",), needs=("objects",), params=(*READ, "max_people")),
+    _vision("motion", 1, params=READ),
+    _vision("explicit", 1, slots=("explicit",), params=READ),
+    _vision("faces", 1, slots=("faces",), params=(*READ, "window_s")),
+    _vision("landmarks", 1, slots=("landmarks",), also=("faces",), needs=("faces",), params=("window_s",)),
+    _vision(
+        "expression", 1, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
+    ),
+    _vision("age", 1, slots=("age",), also=("faces",), needs=("faces",)),
+    Stage("sound", "sound", 1, slots=("vad", "pitch"), params=("window_s",), media="sound", optional=True),
     Stage(
-        "voice", "sound", 1, slots=("voice_embedding", "voice_affect", "voice_arousal"), needs=("sound",), affect=True
+        "voice",
+        "sound",
+        1,
+        slots=("voice_embedding", "voice_affect", "voice_arousal"),
+        also=("vad", "pitch"),
+        needs=("sound",),
+        affect=True,
+        media="sound",
     ),
     Stage("signals", "derived", 1, needs=("motion", "landmarks", "sound")),
-    Stage("affect", "derived", 1, needs=("expression",), affect=True),
+    Stage(
+        "body",
+        "derived",
+        1,
+        also=("pose", "objects"),
+        needs=("objects", "pose"),
+        params=("window_s", "body"),
+        media="picture",
+    ),
+    Stage("affect", "derived", 1, also=("faces", "expression"), needs=("expression",), affect=True, media="picture"),
     Stage("assess", "derived", 1, needs=("faces", "affect", "voice"), params=("window_s", "fusion"), affect=True),
     Stage(
         "claims",
         "derived",
         1,
-        needs=("objects", "faces", "landmarks", "expression", "sound", "voice", "signals", "affect", "assess"),
+        needs=(
+            *("objects", "faces", "landmarks", "expression", "sound", "voice"),
+            *("signals", "body", "affect", "assess"),
+        ),
         params=("fusion",),
     ),
 )

@@ -20,6 +20,7 @@ from typing import Any
 from mien.core import Clip, MienError, Source, Track, clip_id, digest
 from mien.core.records import Assessment, Observation
 from mien.media import CUTTER, Cut, Decoder, Scanning, hash_file, judge, shot_detector
+from mien.pipeline.body import body_stage
 from mien.pipeline.config import Config
 from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
@@ -223,6 +224,7 @@ class Runner:
             read.append(f"{keys[need]}:{held.state}" if odd and held is not None else keys[need])
         analysis = self._config.analysis.model_dump(mode="json")
         analysis["fusion"] = self._config.fusion.model_dump(mode="json")
+        analysis["body"] = self._config.body.model_dump(mode="json")
         params = {name: analysis[name] for name in stage.params}
         adapters = [self._stack.label(slot) for slot in stage.slots]
         key = keys[stage.name] = digest(stage.name, stage.version, params, clip.id, read, adapters)
@@ -243,7 +245,7 @@ class Runner:
             lambda: media.decoder,
             self._stack,
             self._config.analysis,
-            lambda: self._store.table(f"faces/{clip.id}"),
+            lambda stage: self._store.table(f"{stage}/{clip.id}"),
             lambda: self._store.all(Observation, "clip_id = ?", (clip.id,)),
             lambda t_us: self._progress(clip, t_us),
         )
@@ -256,21 +258,11 @@ class Runner:
                 self._commit(dataclasses.replace(result, ms=round(done.ms, 3)))
 
     def _applies(self, stage: Stage, source: Source) -> bool:
-        picture, sound = source.kind in ("video", "image"), source.audio_rate_hz is not None
-        on = all(self._stack.has(slot) for slot in stage.slots)
-        match stage.name:
-            case "voice":
-                return sound and on and self._stack.has("vad") and self._stack.has("pitch")
-            case "sound":
-                return sound
-            case "landmarks" | "expression" | "age":
-                return picture and on and self._stack.has("faces")
-            case "affect":
-                return picture and self._stack.has("faces") and self._stack.has("expression")
-            case "assess":
-                return (picture and self._stack.has("faces")) or (sound and self._stack.has("voice_affect"))
-            case _:
-                return (picture and on) if stage.kind == "vision" else True
+        held = {"picture": source.kind in ("video", "image"), "sound": source.audio_rate_hz is not None, "any": True}
+        if stage.name == "assess":  # one source of evidence is enough
+            sources = (("picture", "faces"), ("sound", "voice_affect"))
+            return any(held[media] and self._stack.has(slot) for media, slot in sources)
+        return held[stage.media] and all(self._stack.has(slot) for slot in (*stage.must, *stage.also))
 
     def _derived(self, clip: Clip, stage: Stage) -> tuple[list[Any], dict[str, Any]]:
         where = ("clip_id = ?", (clip.id,))
@@ -285,6 +277,8 @@ class Runner:
         match stage.name:
             case "signals":
                 return signals_stage(view)
+            case "body":
+                return body_stage(view)
             case "affect":
                 return affect_stage(view)
             case "assess":
@@ -305,7 +299,8 @@ class Runner:
             said.append("sound: the sound track is digital silence")
         if "faces" not in rows or rows["faces"].state == "off":
             said.append("faces: there is no picture, or it was not analysed")
-        said.append("body: posture and gestures are not part of this stack")
+        if "body" not in rows or rows["body"].state == "off":
+            said.append("body: posture and movement were not looked at")
         return tuple(said)
 
     def _silent(self, clip: Clip) -> bool:

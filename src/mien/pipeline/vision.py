@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import US, Clip, Faces, Frames, Span
+from mien.core import COCO_POINTS, US, Clip, Frames, Span
 from mien.pipeline.boxes import FacesPass, ObjectsPass, Tracked, nobody, track_id
 from mien.pipeline.config import Analysis
 from mien.pipeline.rows import mean_dist, observe, table, windows
@@ -30,7 +30,7 @@ MOTION_ROWS = 72  # as many rows of blocks as the motion energy uses
 class Pass(Protocol):
     """One vision stage at work on one clip."""
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None: ...
+    def feed(self, frames: Frames, found: Tracked | None) -> None: ...
     def finish(self) -> tuple[Records, Tables]: ...
 
 
@@ -40,7 +40,7 @@ class MotionPass:
         self._t: list[int] = []
         self._energy: list[float] = []
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
         import cv2
 
         h, w = frames.pixels.shape[1:3]
@@ -63,7 +63,7 @@ class ExplicitPass:
         self._t: list[int] = []
         self._score: list[float] = []
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
         chosen: list[int] = []
         for i, t_us in enumerate(frames.t_us.tolist()):
             if not self._t or t_us // US != self._t[-1] // US:
@@ -106,7 +106,7 @@ class _PerFace:
         self._t.append(seen.t_us)
         self._track.append(seen.track)
         self._values.append(values)
-        self._quality.append(seen.faces.boxes.score)
+        self._quality.append(seen.boxes.score)
 
     def _gathered(self, width: int) -> tuple[Array, Array, Array, Array]:
         return (
@@ -131,8 +131,8 @@ class LandmarksPass(_PerFace):
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "landmarks", analysis)
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
-        seen = (faces or nobody(frames)).only_tracked()
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
+        seen = (found or nobody(frames)).only_tracked()
         if len(seen.track):
             self._add(seen, descriptors.describe(self._model.run(seen.faces)).values)
 
@@ -169,8 +169,8 @@ class ExpressionPass(_PerFace):
         super().__init__(clip, stack, "expression", analysis)
         self._labels: tuple[str, ...] = ()
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
-        seen = (faces or nobody(frames)).only_tracked()
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
+        seen = (found or nobody(frames)).only_tracked()
         if len(seen.track):
             answer = self._model.run(seen.faces)
             self._labels = answer.labels
@@ -222,8 +222,8 @@ class AgePass(_PerFace):
         super().__init__(clip, stack, "age", analysis)
         self._last: dict[int, int] = {}
 
-    def feed(self, frames: Frames, faces: Tracked | None) -> None:
-        seen = (faces or nobody(frames)).only_tracked()
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
+        seen = (found or nobody(frames)).only_tracked()
         due: list[int] = []
         for row, (index, t) in enumerate(zip(seen.track.tolist(), seen.t_us.tolist(), strict=True)):
             if index not in self._last or t - self._last[index] >= AGE_EVERY_S * US:
@@ -231,7 +231,7 @@ class AgePass(_PerFace):
                 due.append(row)
         if due:
             rows = np.array(due)
-            chosen = Tracked(Faces(frames, seen.faces.boxes.take(rows)), seen.track[rows])
+            chosen = seen.take(rows)
             answer = self._model.run(chosen.faces)
             self._add(chosen, np.stack([answer.value, answer.sd], axis=1))
 
@@ -258,8 +258,42 @@ class AgePass(_PerFace):
         return records, {}
 
 
+class PosePass:
+    """Body points of the tracked people; of a crowd, the largest `max_people` of each frame."""
+
+    def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
+        self._clip, self._most = clip, analysis.max_people
+        self._model = stack.get("pose")
+        self._rows: list[tuple[Array, Array, Array, Array]] = []
+
+    def feed(self, frames: Frames, found: Tracked | None) -> None:
+        seen = (found or nobody(frames)).only_tracked()
+        boxes = seen.boxes
+        person = boxes.names.index("person") if "person" in boxes.names else -1
+        area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
+        rows: list[int] = []
+        for i in range(len(frames)):
+            mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
+            rows += sorted(mine[np.argsort(-area[mine], kind="stable")][: self._most].tolist())
+        people = seen.take(np.array(rows, np.intp))
+        if rows:
+            answer = self._model.run(people.people)
+            at = [answer.names.index(name) for name in COCO_POINTS]
+            self._rows.append((people.t_us, people.track, answer.points[:, at], answer.score))
+
+    def finish(self) -> tuple[Records, Tables]:
+        t, track, points, score = (
+            np.concatenate([row[k] for row in self._rows] or [np.zeros((0, 17, 3) if k == 2 else 0)]) for k in range(4)
+        )
+        data: dict[str, Any] = {"t_us": t.astype(np.int64), "track": track.astype(np.int32), "score": score}
+        for k, name in enumerate(COCO_POINTS):
+            data |= {f"{name}.{axis}": points[:, k, i].astype(np.float32) for i, axis in enumerate("xyv")}
+        return [], {f"pose/{self._clip.id}": table(data)}
+
+
 PASSES: dict[str, Any] = {
     "objects": ObjectsPass,
+    "pose": PosePass,
     "motion": MotionPass,
     "explicit": ExplicitPass,
     "faces": FacesPass,

@@ -1,8 +1,8 @@
 """Doing the media stages of one clip: picture passes side by side, sound beside them. Computes; commits nothing.
 
-The decoding child works ahead; three lines of passes (objects · faces and what needs them · motion and the gate) each
-take batches from a short queue of their own, and the sound is analysed meanwhile. So both cores stay busy although
-every network call has one thread. Results do not depend on the interleaving: a pass sees its batches in order.
+The decoding child works ahead; three lines of passes (objects and bodies · faces and what needs them · motion and the
+gate) each take batches from a short queue of their own, and the sound is analysed meanwhile. So both cores stay busy
+although every network call has one thread. Results do not depend on the interleaving: a pass sees its batches in order.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from typing import Any
 
 from mien.core import Clip, Frames, MienError, Sound
 from mien.core.records import Observation
-from mien.pipeline.boxes import StoredFaces
+from mien.pipeline.boxes import Finder, StoredBoxes
 from mien.pipeline.config import Analysis
 from mien.pipeline.sound import segments_of, sound_pass, voice_pass
 from mien.pipeline.stack import Stack
 from mien.pipeline.vision import PASSES
 
 log = logging.getLogger("mien")
-LINES = (("objects",), ("faces", "landmarks", "expression", "age"), ("motion", "explicit"))
+LINES = (("objects", "pose"), ("faces", "landmarks", "expression", "age"), ("motion", "explicit"))
 AHEAD = 2  # batches a line may lag behind the decoder
 
 
@@ -42,32 +42,35 @@ Outcome = Done | MienError
 
 
 class _Line(threading.Thread):
-    """Passes that take each batch one after another, in a thread of their own."""
+    """Passes that take each batch one after another, in a thread of their own.
 
-    def __init__(self, names: list[str], finder: Any, clip: Clip, stack: Stack, analysis: Analysis) -> None:
+    The first pass of a line may find boxes, which the others then get; `stored` finds them where that pass is up to
+    date.
+    """
+
+    def __init__(self, names: list[str], stored: Any, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(name=f"mien-{names[0]}", daemon=True)
         self.names = names
         self.inbox: queue.Queue[Frames | None] = queue.Queue(AHEAD)
         self.broken: dict[str, MienError] = {}
         self.spent = dict.fromkeys(names, 0.0)
         self.passes: dict[str, Any] = {}
-        self._finder = finder
         for name in names:
             with self._guarded(name):
                 self.passes[name] = PASSES[name](clip, stack, analysis)
-        if "faces" in names and finder is None:
-            self._finder = self.passes.get("faces")
+        self._finder = stored or self.passes.get(names[0])
 
     def run(self) -> None:
+        first = self.names[0]
         while (frames := self.inbox.get()) is not None:
-            faces = None
-            if self._finder is not None and "faces" not in self.broken:
-                with self._guarded("faces"):
-                    faces = self._finder.find(frames)
+            found = None
+            if isinstance(self._finder, Finder) and first not in self.broken:
+                with self._guarded(first):
+                    found = self._finder.find(frames)
             for name, work in self.passes.items():
-                if name != "faces" and name not in self.broken:
+                if name not in self.broken:
                     with self._guarded(name):
-                        work.feed(frames, faces)
+                        work.feed(frames, found)
 
     def outcome(self, name: str, needs: tuple[str, ...]) -> Outcome:
         error = self.broken.get(name) or next((self.broken[n] for n in needs if n in self.broken), None)
@@ -99,7 +102,7 @@ def media_work(
     decoder: Callable[[], Any],
     stack: Stack,
     analysis: Analysis,
-    stored_faces: Callable[[], Any],
+    stored_boxes: Callable[[str], Any],
     stored_rows: Callable[[], list[Observation]],
     progress: Callable[[int], None],
 ) -> dict[str, Outcome]:
@@ -107,7 +110,8 @@ def media_work(
 
     Args:
         needs: stage → stages it reads. decoder: opens or returns the source's decoder.
-        stored_faces, stored_rows: earlier results, asked for only where the stage that makes them is not among `names`.
+        stored_boxes, stored_rows: earlier results (boxes by stage), asked for only where the stage that makes them is
+            not among `names`.
         progress: gets the time reached, in µs.
     """
     heard: dict[str, Outcome] = {}
@@ -123,8 +127,9 @@ def media_work(
         for members in LINES:
             mine = [n for n in members if n in names]
             if mine:
-                stored = "faces" not in mine and any("faces" in needs[n] for n in mine)
-                lines.append(_Line(mine, StoredFaces(stored_faces()) if stored else None, clip, stack, analysis))
+                finder = members[0]
+                stored = finder not in mine and any(finder in needs[n] for n in mine)
+                lines.append(_Line(mine, StoredBoxes(stored_boxes(finder)) if stored else None, clip, stack, analysis))
         threads += lines
         for thread in threads:
             thread.start()

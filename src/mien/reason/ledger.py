@@ -13,7 +13,7 @@ from typing import get_args
 from mien.core import Assessment, Claim, Clip, Observation, Span, Trace, Track, clock, content_id
 from mien.core.records import ClaimKind, Dist
 
-ENGINE = "ledger@1"
+ENGINE = "ledger@2"
 COVERAGE = 0.8
 ALTERNATIVE_FROM = 0.15
 MAX_SOUND_CLAIMS = 8
@@ -38,6 +38,7 @@ def reason(ledger: Ledger) -> tuple[Trace, list[Claim]]:
         _read(writer, episode)
     _observed_sound(writer, ledger.observations)
     _observed_people(writer, ledger)
+    _observed_bodies(writer, ledger)
     for text in ledger.missing:
         writer.add("uncertainty", f"missing({text.split(':')[0]})", f"Not known: {text}.", ledger.clip.span, None, ())
     conclusion = _conclusion(ledger, writer.claims)
@@ -266,6 +267,52 @@ def _observed_people(writer: _Writer, ledger: Ledger) -> None:
                     track.id,
                     (first.id, last.id),
                 )
+
+
+# What a pose event is called in a sentence: movement and place, never a reason or a feeling.
+_MOVEMENTS = {
+    "rocking": "sways to and fro ({value:.1f} times a second, {detail})",
+    "pacing": "walks to and fro ({value:.0f} turns)",
+    "hand_at_ear": "has a hand at the ear ({detail})",
+    "hand_at_head": "has a hand at the head ({detail})",
+    "hand_near_face": "has a hand before the face ({detail})",
+    "striking": "makes a fast arm movement that stops short ({detail}; {value:.1f} trunk lengths a second)",
+    "reaching": "stretches an arm out ({detail})",
+    "freezing": "stops moving after movement",
+    "still": "does not move",
+    "self_contact": "touches the own body ({detail})",
+}
+_WITH = {
+    "near": "is near a {label}",
+    "hand_at_object": "has a hand at a {label}",
+    "carries": "moves a {label} along with the hand",
+    "close": "is close to another person",
+}
+
+
+def _observed_bodies(writer: _Writer, ledger: Ledger) -> None:
+    """One claim per track and kind of movement: the longest stretch, and how many more there are."""
+    groups: dict[tuple[str, str], list[Observation]] = {}
+    for row in ledger.observations:
+        room, _, kind = row.target.partition(".")
+        if row.track_id and row.value is not None and kind in {"body": _MOVEMENTS, "interaction": _WITH}.get(room, {}):
+            label = _top(row.dist) if room == "interaction" else ""
+            groups.setdefault((row.track_id, f"{row.target} {label}"), []).append(row)
+    for (track, _), rows in sorted(groups.items(), key=lambda g: g[1][0].span.start_us):
+        longest = max(rows, key=lambda o: (o.span.duration_us, -o.span.start_us))
+        room, _, kind = longest.target.partition(".")
+        detail = _top(longest.dist) if longest.dist else ""
+        words = (_MOVEMENTS if room == "body" else _WITH)[kind].format(value=longest.value, detail=detail, label=detail)
+        more = f"; {len(rows) - 1} more such stretch(es)" if len(rows) > 1 else ""
+        writer.add(
+            "observation",
+            f"{longest.target} count = {len(rows)}",
+            f"{writer.who(track).capitalize()} {words} from {clock(longest.span.start_us)} to "
+            f"{clock(longest.span.end_us)}{more}.",
+            longest.span,
+            track,
+            tuple(o.id for o in sorted(rows, key=lambda o: o.span.start_us)),
+        )
 
 
 # ---------------------------------------------------------------- writing
