@@ -14,6 +14,7 @@ MODULES: tuple[str, ...] = (
     "mien.models.vision.facex",
     "mien.models.vision.explicit",
     "mien.models.vision.age",
+    "mien.models.vision.identity",
     "mien.models.vision.scene",
     "mien.models.vision.pose",
     "mien.models.vision.blazepose",
