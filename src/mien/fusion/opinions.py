@@ -49,8 +49,8 @@ def pool_opinions(opinions: Mapping[str, Distribution], weights: Mapping[str, fl
 
     Ambiguity and disagreement add up to the entropy of the weighted mean (Lin 1991); dissent is the committee's vote
     against the pool (after Seung, Opper & Sompolinsky 1992). An opinion whose row is NaN is left out there, and its
-    weight goes to those that are present in proportion to theirs, none above 1: they judge the same picture, so a
-    missing member is no missing evidence. The order of the members changes no bit of the answer.
+    weight goes in equal parts to those that are present, none above 1: they judge the same picture, so a missing member
+    is no missing evidence. The order of the members changes no bit of the answer.
 
     Args:
         opinions: name → calibrated rows `[n c]` over the same labels.
@@ -65,9 +65,9 @@ def pool_opinions(opinions: Mapping[str, Distribution], weights: Mapping[str, fl
     there: Mask = np.asarray(np.isfinite(rows).all(axis=2))  # [m n]
     share = np.where(there, lam[:, None], 0.0)
     left = np.sort(share, axis=0).sum(axis=0)
-    whole = float(np.sort(list(weights.values())).sum())
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share = np.minimum(np.where(there, share * (whole / left), 0.0), np.maximum(1.0, lam)[:, None])
+    gap = float(np.sort(list(weights.values())).sum()) - left
+    more = share + gap / np.maximum((share > 0).sum(axis=0), 1)
+    share = np.where(share > 0, np.minimum(more, np.maximum(1.0, lam)[:, None]), 0.0)
     probs = log_pool(rows, share)
     leading = np.where(there, np.nan_to_num(rows).argmax(axis=2), -1)
     against = ((leading != np.nan_to_num(probs).argmax(axis=1)) & there).sum(axis=0)

@@ -1,7 +1,9 @@
 """An opinion on facial expression that one can check with a ruler: descriptors against prototypes of facial actions.
 
 It learns nothing. What a face mostly looks like was measured, without labels; where each expression lies from there
-comes from the Facial Action Coding System.
+comes from the Facial Action Coding System. It is a weak opinion: mean recall 0.37 of 7 classes on 220 pictures, sadness
+and anger hardly seen, crying and laughing hardly told apart (`python -m bench opinions`). Its worth is to be another
+kind of opinion, and one whose reasons can be measured.
 """
 
 from __future__ import annotations

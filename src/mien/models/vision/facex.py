@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 from annotated_types import Gt, Le
 
-from mien.core import AdapterSpec, Asset, Device, Distribution, Faces, Licences, WeightFiles, Weights, adapter
+from mien.core import AdapterSpec, Asset, Device, Distribution, Faces, Licences, Measured, WeightFiles, Weights, adapter
 from mien.models.onnx import Array
 from mien.models.vision.expression import ExpressionConfig, ExpressionNet, quarters
 from mien.models.vision.geometry import U8
@@ -42,7 +42,23 @@ class FaceX(ExpressionNet):
             licences=Licences("MIT", "not stated (the package is MIT)", "not stated"),
             runtime=("facex.tflite",),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "accuracy 0.48, mean recall of 7 classes 0.49, log-loss 1.51 and ECE 0.08; each face judged by what "
+                "other people chose: 0.44 and 0.48",
+                "117 pictures of held-out people, one noisy rater; crop and T = 6.3 chosen on 103 pictures of other "
+                "people. Its own training pictures are unknown",
+                "python -m bench opinions",
+                weak=True,
+            ),
+            Measured(
+                "recall: fear 0.71, sadness 0.65, disgust 0.57, happiness 0.53, anger 0.42, surprise 0.25, "
+                "neutral 0.23",
+                "220 pictures, each judged by what other people chose; 14 of disgust, 8 of fear",
+                "python -m bench opinions",
+                weak=True,
+            ),
+        ),
     )  # fmt: skip
 
     side = 200
