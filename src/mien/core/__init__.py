@@ -32,6 +32,7 @@ from mien.core.batches import (
     People,
     Scalars,
     Sound,
+    Words,
 )
 from mien.core.errors import MienError, missing_extra
 from mien.core.records import (
@@ -107,6 +108,7 @@ __all__ = [
     "Verdict",
     "WeightFiles",
     "Weights",
+    "Words",
     "adapter",
     "clip_id",
     "clock",

@@ -226,3 +226,33 @@ class Embeddings:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words heard in a batch of sounds, in order of time within each.
+
+    sound int64 `[w]` (index into the batch, non-decreasing), span_us int64 `[w 2]` (start and end, half-open,
+    presentation time), score float32 `[w]`: mean probability of a word's tokens, 0..1; text: w words as written.
+    A transcript says who was meant and what was said: treat it as personal data.
+    """
+
+    sound: I64
+    span_us: I64
+    score: F32
+    text: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        n = len(self.text)
+        _check("sound", self.sound, np.int64, (n,))
+        _check("span_us", self.span_us, np.int64, (n, 2))
+        _check("score", self.score, np.float32, (n,))
+
+    def __len__(self) -> int:
+        return len(self.text)
+
+    def of_sound(self, index: int) -> Words:
+        return self.take(np.flatnonzero(self.sound == index))
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Words:
+        return Words(self.sound[rows], self.span_us[rows], self.score[rows], tuple(self.text[int(i)] for i in rows))

@@ -3,8 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mien.core import Curve
-from mien.signals.vocal import VocalRules, noise_floor_dbfs, vocal_segments
+from mien.core import Curve, Span, Words
+from mien.signals.vocal import (
+    SPECTRAL,
+    VocalRules,
+    VocalSegment,
+    articulation,
+    noise_floor_dbfs,
+    passages,
+    spoken,
+    vocal_segments,
+)
 
 ROWS = 1000  # 10 s
 
@@ -106,3 +115,91 @@ def test_segments_are_ordered_apart_and_within_bounds(planted, rows):
     assert edges == sorted(edges)
     assert all(0 <= t <= rows * 10_000 for t in edges)
     assert all(s.span.duration_s <= 5 + 1e-9 and 0 <= s.quality <= 1 for s in found)
+
+
+# ---------------------------------------------------------------- speech and wordless voice
+
+
+def timbre_of(changes_per_s, rows=ROWS, step=8.0):
+    """A timbre that jumps by `step` so many times a second, and wavers a little in between."""
+    values = np.random.default_rng(1).normal(0, 0.5, (rows, len(SPECTRAL))).astype(np.float32)
+    if changes_per_s:
+        values[:, 0] += step * ((np.arange(rows) * changes_per_s // 100) % 2)
+    return Curve(values, SPECTRAL, 0, 10_000)
+
+
+def test_articulation_is_the_planted_change():
+    wordless, articulated = (articulation(timbre_of(c), Span(0, 10_000_000)) for c in (0, 10))
+    assert wordless == pytest.approx(0.5 * np.sqrt(2) * np.sqrt(6), rel=0.1)
+    assert articulated > wordless + 2
+    assert np.isnan(articulation(timbre_of(10), Span(0, 100_000))), "ten rows hold five distances"
+
+
+def test_what_the_detector_calls_speech_is_a_voice_where_nothing_is_articulated():
+    given = curves(level((2, 4)), voiced=[(2, 4)], speech=[(2, 4)])
+    (old,) = vocal_segments(*given)
+    (moan,) = vocal_segments(*given, timbre=timbre_of(0))
+    (talk,) = vocal_segments(*given, timbre=timbre_of(20))
+    assert (old.kind, moan.kind, talk.kind) == ("speech", "voice", "speech")
+    assert moan.talk < 0.1
+    assert talk.talk > 0.8
+    assert np.isnan(old.talk)
+
+
+def test_an_articulated_sound_that_the_detector_refuses_is_no_speech():
+    (burst,) = vocal_segments(*curves(level((2, 4)), voiced=[(2, 4)]), timbre=timbre_of(20))
+    assert burst.kind == "voice"
+
+
+def test_noise_lowers_what_counts_as_articulated():
+    blurred = timbre_of(20, step=4.8)
+    kinds = [
+        vocal_segments(*curves(level((2, 4), quiet=q), voiced=[(2, 4)], speech=[(2, 4)]), timbre=blurred)[0].kind
+        for q in (-60, -30)
+    ]
+    assert kinds == ["voice", "speech"]
+
+
+def speech_segment(start_s, end_s, kind="speech"):
+    return VocalSegment(Span(round(start_s * 1e6), round(end_s * 1e6)), kind, 1, 30, 1, 1)
+
+
+def test_passages_join_near_speech_and_stay_short():
+    found = passages([speech_segment(0, 2), speech_segment(2.5, 4), speech_segment(4.2, 5, "voice"),
+                      speech_segment(6, 7), speech_segment(7.1, 30), speech_segment(30.2, 50)])  # fmt: skip
+    assert [(s.start_us / 1e6, s.end_us / 1e6) for s in found] == [(0, 4), (6, 30), (30.2, 50)]
+
+
+def words(*spans):
+    return Words(
+        np.zeros(len(spans), np.int64),
+        np.array([(a * 1e6, b * 1e6) for a, b in spans], np.int64).reshape(-1, 2),
+        np.ones(len(spans), np.float32),
+        tuple(f"w{i}" for i in range(len(spans))),
+    )
+
+
+def detector(*speech, t0_us=0):
+    values = np.zeros((313, 1), np.float32)
+    for a, b in speech:
+        values[round(a / 0.032) : round(b / 0.032)] = 0.9
+    return Curve(values, ("speech",), t0_us, 32_000)
+
+
+def test_words_are_trimmed_to_the_speech_they_lie_in():
+    got = spoken(words((0, 1.5), (1.5, 2.9), (4.1, 4.2), (4.2, 6)), detector((0.96, 1.92), (3.84, 4.8)))
+    assert got.text == ("w0", "w1", "w2", "w3")
+    np.testing.assert_allclose(got.span_us / 1e6, [(0.96, 1.5), (1.5, 1.92), (3.84, 4.2), (4.2, 4.8)], atol=1e-3)
+
+
+def test_words_without_speech_go():
+    given = words((0, 1), (5, 6))
+    assert spoken(given, detector((5, 6))).text == ("w1",)
+    assert len(spoken(given, detector())) == 0
+    assert len(spoken(words(), detector((1, 2)))) == 0
+
+
+def test_the_stretch_of_another_sound_does_not_trim():
+    given = words((1, 2), (1, 2))
+    two = Words(np.array([0, 1], np.int64), given.span_us, given.score, given.text)
+    np.testing.assert_array_equal(*spoken(two, detector((0.96, 2.08))).span_us)
