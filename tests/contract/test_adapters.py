@@ -30,6 +30,7 @@ from mien.core import (
     Scalars,
     Sound,
     Strict,
+    Words,
     fingerprint,
 )
 from mien.models.weights import load_adapters
@@ -116,6 +117,9 @@ def answers(given: Any, n: int) -> list[tuple[np.ndarray, ...]]:
         assert (np.diff(given.frame) >= 0).all()
         parts = [given.of_frame(i) for i in range(n)]
         return [(p.xyxy, p.score, p.label, p.points) for p in parts]
+    if isinstance(given, Words):
+        assert (np.diff(given.sound) >= 0).all()
+        return [(w.span_us, w.score) for w in (given.of_sound(i) for i in range(n))]
     assert len(given) == n
     arrays = [getattr(given, f.name) for f in fields(given)]
     return [tuple(a[i] for a in arrays if isinstance(a, np.ndarray)) for i in range(n)]

@@ -14,14 +14,15 @@ MODULES: tuple[str, ...] = (
     "mien.models.vision.facex",
     "mien.models.vision.explicit",
     "mien.models.vision.age",
-    "mien.models.vision.identity",
     "mien.models.vision.scene",
+    "mien.models.vision.identity",
     "mien.models.vision.pose",
     "mien.models.vision.blazepose",
     "mien.models.sound.silero",
     "mien.models.sound.swiftf0",
     "mien.models.sound.whisper",
     "mien.models.sound.affect",
+    "mien.models.sound.words",
 )
 
 __all__ = ["MODULES"]

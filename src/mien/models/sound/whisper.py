@@ -103,7 +103,7 @@ WEIGHTS = Weights(
     ),
     licences=Licences(code="MIT", weights="MIT", training_data="680,000 h of web audio, not published by OpenAI"),
     runtime=("config.json", "model.bin", "vocabulary.txt"),
-    note="the encoder alone is used; nothing is transcribed",
+    note="voice.whisper runs the encoder alone; only words.whisper, off by default, transcribes",
 )
 
 
