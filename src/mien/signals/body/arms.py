@@ -17,7 +17,7 @@ DOWN = np.array([0.0, 1.0])
 
 
 def striking(body: Body, config: StrikingConfig) -> list[BodyEvent]:
-    """Fast movements of a wrist against the trunk that stop abruptly: speed and loss of speed over 0.2 s.
+    """Fast movements of a hand against the trunk that stop abruptly: speed and loss of speed over 0.2 s.
 
     Where it ends says whether it went towards the own head or trunk (a candidate for self-directed) or outward. Below
     `min_rate_hz` nothing is looked for. A blow lasts 0.1-0.3 s: at 5 frames/s one or two frames see it, so many are
@@ -35,7 +35,7 @@ def striking(body: Body, config: StrikingConfig) -> list[BodyEvent]:
 
 
 def _against_trunk(body: Body, side: str) -> F64:
-    return (body.at[f"{side}_wrist"] - body.shoulders) / body.scale[:, None]
+    return (body.hand(side) - body.shoulders) / body.scale[:, None]
 
 
 def _hits(body: Body, side: str, config: StrikingConfig) -> list[tuple[int, int, float, float]]:
@@ -65,7 +65,7 @@ def _hits(body: Body, side: str, config: StrikingConfig) -> list[tuple[int, int,
             rest = float(velocity[stop] @ along)
             loss = (float(speed[k]) - rest) / float(t[stop] - t[k])
             there = np.linalg.norm(place[k] - place[origin[k]])
-            jumped = body.rate_hz < 10 and np.linalg.norm(place[stop] - place[origin[k]]) < 0.35 * there
+            jumped = body.rate_hz < 10 and np.linalg.norm(place[stop] - place[origin[k]]) < 0.25 * there
             if loss > best and rest <= config.left * speed[k] and not jumped:
                 best, end = loss, k + int(np.nanargmax(place[k : stop + 1] @ along))
         if best >= config.stop:
@@ -97,7 +97,7 @@ def _struck(
     began = start + int(np.flatnonzero(np.isfinite(gone[: ended - start]) & (gone[: ended - start] <= 0.1))[-1])
     detail = f"{side} hand: {_target(body, side, (began, ended), head, config)}"
     span = Span(int(body.t_us[began]), int(body.t_us[ended]))
-    reason = f"{side} wrist at {speed:.1f} trunk lengths/s against the trunk, then slower by {stop:.0f} per s"
+    reason = f"{side} hand at {speed:.1f} trunk lengths/s against the trunk, then slower by {stop:.0f} per s"
     quality = float(body.seen(f"{side}_wrist")[began : ended + 1].mean()) * min(1.0, body.rate_hz / config.full_rate_hz)
     return BodyEvent("striking", span, speed, "trunk lengths/s", quality, detail, reason)
 

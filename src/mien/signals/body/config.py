@@ -49,7 +49,8 @@ class PacingConfig(Strict):
     """Repeated walking to and fro across the picture.
 
     leg: least way between two turns, in body widths (0.9 trunk lengths each). reversals: least number of turns.
-    leg_s, pause_s: longest leg and longest rest at a turn. speed: least mean speed of a leg, trunk lengths per s.
+    leg_s, pause_s: longest leg and longest rest at a turn. speed, fastest: least and largest mean speed of a leg, trunk
+    lengths per s (faster than anybody runs: the track jumped).
     """
 
     leg: Positive = 2.0
@@ -57,6 +58,7 @@ class PacingConfig(Strict):
     leg_s: Positive = 20.0
     pause_s: NotNegative = 5.0
     speed: Positive = 0.3
+    fastest: Positive = 8.0
 
 
 class HandConfig(Strict):
@@ -81,17 +83,17 @@ class HandConfig(Strict):
 
 
 class StrikingConfig(Strict):
-    """A fast movement of a wrist against the trunk that stops abruptly.
+    """A fast movement of a hand against the trunk that stops abruptly.
 
     speed (trunk lengths/s) and stop (trunk lengths/s², loss of velocity along the movement) are differences over base_s
     or one frame, whichever is longer. left: at most this share of the speed is left after that time.
     own: a hand that ends this close to the own head or trunk struck towards it. bout_s: hits of one hand this close
-    together are one event. min_rate_hz: below it striking is not looked for. hanging_deg: a wrist that ends nearer than
+    together are one event. min_rate_hz: below it striking is not looked for. hanging_deg: an arm that ends nearer than
     this to straight down was only let fall.
     """
 
-    speed: Positive = 3.5
-    stop: Positive = 20.0
+    speed: Positive = 4.0
+    stop: Positive = 25.0
     left: Share = 0.4
     base_s: Positive = 0.2
     own: Positive = 0.35

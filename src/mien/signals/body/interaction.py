@@ -17,12 +17,13 @@ from mien.core import Span, Strict
 from mien.signals.body.config import PointConfig
 from mien.signals.body.hands import held_still
 from mien.signals.body.series import SIDES, BodySeries, body_of
-from mien.signals.body.timing import hysteresis, lasting, runs, span_of
+from mien.signals.body.timing import hysteresis, lasting, local_line, runs, span_of
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 Positive = Annotated[float, Gt(0)]
+MOVING_WINDOW_S = 0.6
 
 
 class InteractionConfig(Strict):
@@ -30,10 +31,11 @@ class InteractionConfig(Strict):
 
     near, near_s: gap between the boxes of person and object, and for how long. hand, hand_s: distance of the hand's
     middle from the object's box. largest: an object with more than this share of the person's box area (a bed, a table)
-    is never "at hand": hands lie before it all the time. moved: way of an object that counts as carried; with_hand: how
-    far it may shift in the hand. close, close_s: gap between two people; alike: largest ratio of their heights (people
-    of unlike size in the picture stand at different distances). leave: factor of a distance at which it has ended.
-    bridge_s: how long a detection may be missing.
+    is never "at hand": hands lie before it all the time. moved: way of an object that counts as carried; speed: at
+    least, trunk lengths/s; pause_s: longest rest on the way; with_hand: how far it may shift in the hand. close,
+    close_s: gap between two people; alike: largest ratio of their heights (people of unlike size in the picture stand
+    at different distances). leave: factor of a distance at which it has ended. bridge_s: how long a detection may be
+    missing.
     """
 
     near: Positive = 0.1
@@ -42,6 +44,8 @@ class InteractionConfig(Strict):
     hand_s: Positive = 0.4
     largest: Positive = 0.5
     moved: Positive = 0.5
+    speed: Positive = 0.35
+    pause_s: Annotated[float, Ge(0)] = 1.5
     with_hand: Positive = 0.3
     close: Positive = 0.15
     close_s: Positive = 1.0
@@ -178,27 +182,31 @@ def _carried(
     person: PersonTrack, thing: ObjectTrack, t_us: I64, rows: tuple[int, int], hand: F64, other: F64, scale: F64,
     step_s: float, quality: float, side: str, config: InteractionConfig,
 ) -> list[Interaction]:  # fmt: skip
-    part = np.arange(rows[0], rows[1] + 1)
-    middle = (other[:, :2] + other[:, 2:]) / 2
-    part = part[np.isfinite(middle[part]).all(axis=1) & np.isfinite(hand[part]).all(axis=1)]
-    if len(part) < 3:
-        return []
-    unit = float(np.median(scale[part]))
-    way = np.linalg.norm(middle[part] - middle[part[0]], axis=1) / unit
-    if way.max() < config.moved or not held_still((middle - hand)[part] / unit, config.with_hand):
-        return []
-    back = np.linalg.norm(middle[part] - middle[part[-1]], axis=1) / unit
-    left, arrived = np.flatnonzero(way > 0.15), np.flatnonzero(back > 0.15)
-    first = max(int(left[0]) - 1, 0)
-    last = min(int(arrived[-1]) + 1, len(part) - 1) if len(arrived) else len(part) - 1
-    last = max(last, int(left[-1])) if way[-1] < 0.15 else last
-    span = span_of(t_us, (int(part[first]), int(part[last])), step_s)
-    text = f"the {thing.label} moved by {way.max():.1f} trunk lengths and kept its place in the {side} hand"
-    return [
-        Interaction(
-            "carries", span, person.id, thing.id, thing.label, float(way.max()), "trunk lengths", quality, text
-        )
-    ]  # fmt: skip
+    t_s, middle = t_us / 1e6, (other[:, :2] + other[:, 2:]) / 2
+    unit = float(np.median(scale[rows[0] : rows[1] + 1]))
+    speed = np.linalg.norm(local_line(t_s, middle, MOVING_WINDOW_S)[1], axis=1) / unit
+    speed[: rows[0]] = speed[rows[1] + 1 :] = 0
+    state = hysteresis(-speed, -config.speed, -0.7 * config.speed)
+    stretches: list[tuple[int, int]] = []
+    for first, last in runs(t_s, state, config.bridge_s, step_s):
+        if stretches and t_s[first] - t_s[stretches[-1][1]] <= config.pause_s:
+            stretches[-1] = (stretches[-1][0], last)
+        else:
+            stretches.append((first, last))
+    found: list[Interaction] = []
+    for first, last in stretches:
+        known = np.arange(first, last + 1)
+        known = known[np.isfinite(middle[known]).all(axis=1) & np.isfinite(hand[known]).all(axis=1)]
+        if len(known) < 3 or not held_still((middle - hand)[known] / unit, config.with_hand):
+            continue
+        way, way_of_hand = (float(np.linalg.norm(p[known] - p[known[0]], axis=1).max()) / unit for p in (middle, hand))
+        if way >= config.moved and way_of_hand >= 0.7 * way:
+            span = span_of(t_us, (first, last), step_s)
+            text = f"the {thing.label} moved by {way:.1f} trunk lengths and kept its place in the {side} hand"
+            found.append(
+                Interaction("carries", span, person.id, thing.id, thing.label, way, "trunk lengths", quality, text)
+            )
+    return found
 
 
 def _longest(found: list[Interaction]) -> list[Interaction]:

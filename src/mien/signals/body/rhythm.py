@@ -129,8 +129,9 @@ def _confirmed(body: Body, signal: F64, bout: list[Hit], config: RockingConfig) 
     slow, _ = local_line(t, x, 1 / hz)
     off = (x - slow)[:, 0]
     size = float(np.nanpercentile(np.abs(off), 90))
-    # strokes without a pause longer than a cycle; the longest such stretch is the event
-    strokes = runs(t, np.where(np.abs(off) >= 0.5 * size, 1.0, np.nan), 1 / hz, body.step_s)
+    # strokes without a pause longer than a cycle (or three frames, where they are few); the longest is the event
+    pause = max(1 / hz, 3 * body.step_s)
+    strokes = runs(t, np.where(np.abs(off) >= 0.5 * size, 1.0, np.nan), pause, body.step_s)
     if not strokes:
         return []
     first, last = max(strokes, key=lambda r: t[r[1]] - t[r[0]])
@@ -191,7 +192,8 @@ def _paced(t_s: F64, way: F64, config: PacingConfig) -> list[list[tuple[int, int
         start = int(inner[np.abs(way[inner] - way[a]) <= 0.15 * least][-1])
         end = int(inner[np.abs(way[inner] - way[b]) <= 0.15 * least][0])
         seconds = max(float(t_s[end] - t_s[start]), EPS_S)
-        walked = seconds <= config.leg_s and abs(way[end] - way[start]) / seconds >= config.speed
+        speed = abs(way[end] - way[start]) / seconds
+        walked = seconds <= config.leg_s and config.speed <= speed <= config.fastest
         last = groups[-1][-1] if groups[-1] else None
         if not walked or (last is not None and t_s[start] - t_s[last[1]] > config.pause_s):
             groups.append([])

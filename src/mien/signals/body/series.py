@@ -88,9 +88,10 @@ class Body:
         return (self.at["left_hip"] + self.at["right_hip"]) / 2
 
     def hand(self, side: str) -> F64:
-        """Middle of the hand `[n 2]`: beyond the wrist along the forearm; the wrist itself where no elbow is seen."""
+        """Middle of the hand `[n 2]`: beyond the wrist along the forearm. An elbow unseen for a moment is interpolated;
+        without one the wrist itself is taken."""
         wrist, elbow = self.at[f"{side}_wrist"], self.at[f"{side}_elbow"]
-        beyond = HAND_BEYOND_WRIST * (wrist - elbow)
+        beyond = _bridged(self.t_s, HAND_BEYOND_WRIST * (wrist - elbow), self.bridge_s + self.step_s)
         return wrist + np.where(np.isfinite(beyond), beyond, 0)
 
     def seen(self, *names: str) -> F64:
@@ -138,6 +139,18 @@ def _spikes(t_s: F64, place: F64, scale: F64) -> npt.NDArray[np.bool_]:
         back = np.linalg.norm(before + after, axis=1)
         spike[1:-1] = (turn > 250) & (out > 0.4) & (back < 0.5 * out)
     return spike
+
+
+def _bridged(t_s: F64, value: F64, longest_s: float) -> F64:
+    """`[n d]` with NaN rows interpolated between known ones at most `longest_s` apart."""
+    known = np.flatnonzero(np.isfinite(value).all(axis=1))
+    if not len(known) or len(known) == len(t_s):
+        return value
+    t = t_s[known]
+    right = np.clip(np.searchsorted(t, t_s), 1, max(len(t) - 1, 1)) if len(t) > 1 else np.zeros(len(t_s), int)
+    near = (t[right] - t[np.maximum(right - 1, 0)] <= longest_s) & (t_s >= t[0]) & (t_s <= t[-1])
+    filled = np.stack([np.interp(t_s, t, column[known]) for column in value.T], axis=1)
+    return np.where(near[:, None] | np.isfinite(value), filled, np.nan)
 
 
 def _rolling_median(t_s: F64, value: F64, window_s: float) -> F64:
