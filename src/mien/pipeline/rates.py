@@ -28,9 +28,10 @@ START_S = 2.5  # interpreter, registration, loading the models (11.8 ms of 120 s
 SOUND_LINE = ("sound", "voice")
 FIXED_RATE = ("explicit", "age")  # look at one frame a second or less, whatever `analysis.fps` says
 _CLAMP = (0.8, 3.0)
-REFERENCE_MB, REFERENCE_DECODER_MB = 995.0, 136.0  # the same run: mien with the default stack, and its decoding child
-BASE_MB = 330.0  # of it, before any model: interpreter, libraries, frames on their way
-MB_PER_MODEL_MB = 3.0  # a model's memory ÷ its files, on average over that stack; 20 MB at least
+# Memory, fitted by hand to `python -m bench forecast`: within a tenth for the default stack and for sound alone.
+BASE_MB = 420.0  # before any model: interpreter, libraries, frames on their way
+DECODER_MB = 136.0
+MB_PER_MODEL_MB = 3.0  # a model's memory ÷ its files, on average over the default stack; 20 MB at least
 
 
 class Rate(NamedTuple):
@@ -130,4 +131,4 @@ def predicted_mb(slots: Iterable[str], stack: Stack) -> tuple[float, str]:
     """(peak memory of the run and its decoding child in MB, what it stands on), for the models of these slots."""
     held = [stack.spec(slot).weights for slot in slots if stack.has(slot)]
     models = sum(max(20.0, MB_PER_MODEL_MB * sum(a.bytes for a in w.assets) / 1e6) for w in held if w)
-    return round(BASE_MB + models + REFERENCE_DECODER_MB), "reference figures of another machine, from model sizes"
+    return round(BASE_MB + models + DECODER_MB), "reference figures of another machine, from model sizes"
