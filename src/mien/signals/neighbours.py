@@ -23,7 +23,7 @@ ROWS = 512  # of the distance matrix at a time, so that memory grows with the cl
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of a clip's span: where its frames are taken for hashing
 SIDE, LOW = 32, 8  # a hash is made of the 8 × 8 lowest frequencies of a 32 × 32 picture
 FLAT_SD = 2 / 255  # a picture without structure has no hash
-SAME_BITS = 8.0  # of 64: mean over the positions, chosen by `python -m bench anomaly`
+SAME_BITS = 10.0  # of 64: mean over the positions, chosen by `python -m bench quality`
 
 
 # ---------------------------------------------------------------- unlike the others

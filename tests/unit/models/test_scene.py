@@ -88,10 +88,10 @@ def test_covering_leaves_nothing_of_the_box_and_everything_else():
 
 
 def test_what_lies_under_a_cover_cannot_be_told_from_the_vector():
-    """Two frames that differ only inside the box, by the same colours in another order, give the same vector."""
+    """Two frames that differ only inside the box, in colour too, give the same vector."""
     a = noise(1)
     b = a.copy()
-    b[30:50, 40:60] = b[30:50, 40:60][::-1, ::-1]
+    b[30:50, 40:60] = 255
     box = boxes((0, 40, 30, 60, 50))
     model = SceneFeatures.tiny()
     va, vb = (model.run(without(frames(p), box)).vectors for p in (a, b))

@@ -26,6 +26,7 @@ from mien.models.vision.objects import MEAN, STD, STRIDES, NanoDet
 SIDE = 224
 CHANNELS = (128, 256, 512)  # of the backbone's three levels, of strides 8, 16, 32
 WIDTH = sum(CHANNELS)
+COVER = np.rint(MEAN[::-1]).astype(np.uint8)  # RGB
 
 
 @adapter
@@ -75,7 +76,9 @@ class SceneFeatures(OnnxAdapter):
 
 
 def without(frames: Frames, boxes: Boxes, margin: float = 0.2) -> Frames:
-    """A copy of the frames with every box covered by the mean colour of its frame, so that no face enters a vector.
+    """A copy of the frames with every box covered, so that no face enters a vector.
+
+    The cover is the network's mean colour: a colour taken from the frame would still hold something of the face.
 
     Args:
         boxes: faces in these frames, px.
@@ -94,7 +97,7 @@ def without(frames: Frames, boxes: Boxes, margin: float = 0.2) -> Frames:
         dx, dy = margin * (x2 - x1), margin * (y2 - y1)
         left, top = max(0, int(np.floor(x1 - dx))), max(0, int(np.floor(y1 - dy)))
         right, bottom = min(w, int(np.ceil(x2 + dx))), min(h, int(np.ceil(y2 + dy)))
-        pixels[index, top:bottom, left:right] = frames.pixels[index].mean((0, 1)).astype(np.uint8)
+        pixels[index, top:bottom, left:right] = COVER
     return Frames(pixels, frames.t_us)
 
 
