@@ -1,13 +1,21 @@
 """A folder of damaged inputs beside a good one: each ends ok, degraded or rejected with a code; the batch goes on."""
 
 import os
-
-from test_damaged import DAMAGE
+import random
 
 from mien.core import Clip, Failure, Item, Source
 from mien.export.report.collect import write
 from mien.pipeline import Project
 from mien.pipeline.config import load
+from mien.testing.corpus import flipped
+
+DAMAGE = {
+    **{f"cut at {p} %": (lambda d, p=p: d[: len(d) * p // 100]) for p in (1, 25, 50, 75, 99)},
+    **{f"flips {s:.2%}": (lambda d, s=s: flipped(d, s, 7)) for s in (0.0005, 0.003, 0.03)},
+    "zero run": lambda d: d[: len(d) // 3] + bytes(4096) + d[len(d) // 3 + 4096 :],
+    "hole": lambda d: d[: len(d) // 2] + d[len(d) // 2 + len(d) // 5 :],
+    "junk head": lambda d: random.Random(1).randbytes(512) + d,
+}
 
 
 def test_damaged_inputs_end_with_a_code_and_the_batch_goes_on(tmp_path, short_real_clip):
