@@ -110,8 +110,8 @@ def test_the_pool_beats_the_floor_on_other_people(held_out):
 def test_without_face_api_the_pool_still_beats_one_network(held_out):
     opinions, y = held_out
     _, recall, loss = figures(opinions, y, ["expression.minixception", "expression.facex", "geometry"])
-    assert recall > 0.45
-    assert loss < 1.36
+    assert recall > 0.47
+    assert loss < 1.35
 
 
 @pytest.mark.peer
