@@ -90,8 +90,8 @@ class BlazePose(PoseAdapter):
         ),
         measured=(
             Measured(
-                "accuracy against labelled points: not measured; mirrored picture 1.5-2.3 %, box moved by 10 % 1.1-1.2 % "
-                "of the box's height; eyes and nose off the face detector's by 22 % of the eyes' distance, 90 % by 67 %; "
+                "accuracy on labelled points: not measured; mirrored picture 1.5-2.3 %, box moved by 10 % 1.1-1.2 % "
+                "of the box's height; eyes, nose off the face detector's by 22 % of the eyes' distance, 90 % by 67 %; "
                 "shoulders in the order of the walking direction 0.94",
                 ON,
                 "python -m bench pose",

@@ -101,8 +101,8 @@ class MoveNet(PoseAdapter):
         ),
         measured=(
             Measured(
-                "accuracy against labelled points: not measured; mirrored picture 0.9-1.0 %, box moved by 10 % 0.6-0.8 % "
-                "of the box's height; eyes and nose off the face detector's by 11 % of the eyes' distance, 90 % by 40 %",
+                "accuracy on labelled points: not measured; mirrored picture 0.9-1.0 %, box moved by 10 % 0.6-0.8 % "
+                "of the box's height; eyes, nose off the face detector's by 11 % of the eyes' distance, 90 % by 40 %",
                 ON,
                 "python -m bench pose",
             ),
@@ -171,8 +171,8 @@ class MoveNetThunder(MoveNet):
         ),
         measured=(
             Measured(
-                "accuracy against labelled points: not measured; mirrored picture 0.7-1.0 %, box moved by 10 % 0.5-0.6 % "
-                "of the box's height; eyes and nose off the face detector's by 10 % of the eyes' distance, 90 % by 48 %; "
+                "accuracy on labelled points: not measured; mirrored picture 0.7-1.0 %, box moved by 10 % 0.5-0.6 % "
+                "of the box's height; eyes, nose off the face detector's by 10 % of the eyes' distance, 90 % by 48 %; "
                 "shoulders in the order of the walking direction 0.94",
                 ON,
                 "python -m bench pose",
