@@ -56,14 +56,18 @@ sys.stdin.readline()
 """
 
 
+def fullest(pieces: list[np.ndarray]) -> int:
+    """The piece with most values that are not zero (real vectors are sparse): as good as a fingerprint."""
+    return max(range(len(pieces)), key=lambda i: (pieces[i][1] != 0, np.count_nonzero(pieces[i])))
+
+
 def needles(vectors: dict[str, np.ndarray]) -> dict[str, list[bytes]]:
     """Pieces of each vector, as floats of three widths, raw and of length one."""
     found = {}
     for name, vector in vectors.items():
-        # any 16 values in a row without a zero (the real ones are sparse) are as good as a fingerprint
-        at = next(i for i in range(100, len(vector) - 16) if (vector[i : i + 16] != 0).all())
+        at = fullest([vector[i : i + 8] for i in range(len(vector) - 8)])
         length = np.float32(1 / float(np.sqrt(np.dot(vector, vector))))
-        both = (vector[at : at + 16], np.multiply(vector, length)[at : at + 16])
+        both = (vector[at : at + 8], np.multiply(vector, length)[at : at + 8])
         found[name] = [v.astype(t).tobytes()[:32] for v in both for t in ("<f2", "<f4", "<f8")]
     return found
 
@@ -260,9 +264,9 @@ def crop_of(faces) -> np.ndarray:
 
 def pieces_of(layer: np.ndarray) -> list[bytes]:
     """The fullest eight values of a layer in a row, in both orders it may lie in memory."""
-    across = max((layer[p, c : c + 8] for p in range(49) for c in range(0, WIDTH, 8)), key=np.count_nonzero)
-    down = max((layer[p : p + 8, c] for p in range(0, 40, 4) for c in range(WIDTH)), key=np.count_nonzero)
-    return [np.ascontiguousarray(across).tobytes(), np.ascontiguousarray(down).tobytes()]
+    across = [layer[p, c : c + 8] for p in range(49) for c in range(0, WIDTH, 8)]
+    down = [layer[p : p + 8, c] for p in range(0, 40, 4) for c in range(WIDTH)]
+    return [np.ascontiguousarray(pieces[fullest(pieces)]).tobytes() for pieces in (across, down)]
 
 
 def test_none_of_200_planted_embeddings_is_left(planted):

@@ -21,12 +21,13 @@ from mien.core import (
     Embeddings,
     Faces,
     Licences,
+    Measured,
     MienError,
     Strict,
     WeightFiles,
     Weights,
     adapter,
-)  # fmt: skip
+)
 from mien.models.onnx import Array
 from mien.models.vision.geometry import F32, MIN_FACE_PX, around, eyes_of, measurable
 from mien.models.vision.net import cells
@@ -140,6 +141,13 @@ class FaceRes:
             ),
             runtime=("faceres.onnx",),
             note="opt-in: biometric processing, in memory only",
+        ),
+        measured=(
+            Measured(
+                "AUC 0.987, equal error rate 0.068; at cosine 0.7: 0.42 of the same pairs, 0.0001 of the others",
+                "119 photographs of held-out named people, other photographs each; crop and threshold chosen on other people",
+                "python -m bench identity",
+            ),
         ),
     )  # fmt: skip
 
