@@ -145,7 +145,7 @@ class FaceRes:
         measured=(
             Measured(
                 "AUC 0.987, equal error rate 0.068; at cosine 0.7: 0.42 of the same pairs, 0.0001 of the others",
-                "119 photographs of held-out named people, other photographs each; crop and threshold chosen on other people",
+                "119 photographs of held-out people, never the same twice; crop and threshold chosen on other people",
                 "python -m bench identity",
             ),
         ),
