@@ -37,14 +37,24 @@ class Stack(Strict):
     pose: str = Field("pose.movenet", description="body points of people")
     faces: str = Field("face.centerface", description="face boxes")
     landmarks: str = Field("landmarks.facemesh", description="face landmarks, for geometry")
-    expression: str = Field("expression.minixception", description="7-class facial expression")
+    expression: str = Field("expression.faceapi", description="7-class facial expression")
     explicit: str = Field("explicit.opennsfw", description="explicit-content gate")
     age: str = Field("age.ageandgender", description="age interval for display and export rules only")
+    scene: str = Field("scene.nanodet", description="what the whole picture looks like, for copies and outliers")
     vad: str = Field("vad.silero", description="speech probability")
     pitch: str = Field("pitch.swiftf0", description="f0 and voicing")
     voice_embedding: str = Field("voice.whisper", description="sound embedding, in memory only")
     voice_affect: str = Field("voice.state", description="vocal affect head")
     voice_arousal: str = Field("voice.arousal", description="vocal arousal head")
+    words: str = Field("off", description="words with times (words.whisper: English only; personal data)")
+
+
+class Opinions(Strict):
+    """Further models in a slot that run side by side with the stack's and are pooled with it."""
+
+    expression: tuple[str, ...] = Field(
+        ("expression.minixception",), description="adapters of the slot, or geometry (a rule over the landmarks)"
+    )
 
 
 class Body(Strict):
@@ -70,6 +80,7 @@ class Config(BaseSettings):
     adapters: dict[str, dict[str, bool | int | float | str]] = Field({}, description="settings per adapter name")
     fusion: FusionConfig = FusionConfig()
     body: Body = Body()
+    opinions: Opinions = Opinions()  # pyright: ignore[reportCallIssue]
     inputs: Inputs = Inputs()
 
     @classmethod

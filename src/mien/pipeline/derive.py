@@ -27,6 +27,8 @@ FUSION = "fusion@1"
 OU = "rule.ou-kalman@1"
 FULL_VOICE_US = 600_000  # a vocal sound this long within a window counts fully
 
+HEAD = ("yaw", "pitch", "roll")
+TWO_READINGS = "says that there are two readings, not that the pool is wrong"
 SOUND_SIGNALS = {"loudness": ("energy_dbfs", "dBFS"), "pitch": ("f0_hz", "Hz"), "speech": ("speech", "0..1")}
 
 
@@ -107,14 +109,15 @@ def signals_stage(view: View) -> Answer:
             )
     landmarks = view.held("landmarks")
     if landmarks is not None and landmarks.num_rows:
-        held = columns(landmarks, ("t_us", "track", *descriptors.UNITS))
+        held = columns(landmarks, ("t_us", "track", *descriptors.UNITS, *HEAD))
         for track in _face_tracks(view):
             mine = held["track"] == _index(view, track)
-            for name, unit in descriptors.UNITS.items():
-                grid = gridded(track.span, held["t_us"][mine], held[name][mine])
-                made.append(
-                    signal(view, f"face.{name}", unit, *grid, view.stack.label("landmarks"), track.id, ("landmarks",))
-                )
+            curves = {f"face.{n}": (n, u) for n, u in descriptors.UNITS.items()} | {
+                f"head.{n}": (n, "deg") for n in HEAD
+            }
+            for name, (column, unit) in curves.items():
+                grid = gridded(track.span, held["t_us"][mine], held[column][mine])
+                made.append(signal(view, name, unit, *grid, view.stack.label("landmarks"), track.id, ("landmarks",)))
     return [s for s, *_ in made], {name: data for _, name, data in made}
 
 
@@ -156,6 +159,11 @@ def affect_stage(view: View) -> Answer:
                     "derived from the 7 expression classes, not measured",
                 )
             )
+        if "disagreement" in answers.column_names:
+            apart = columns(answers, ("disagreement",))["disagreement"][mine]
+            cells_at = gridded(track.span, held["t_us"][mine], apart)
+            label = view.stack.label("expression")
+            made.append(signal(view, "expression_disagreement", "nat", *cells_at, label, track.id, note=TWO_READINGS))
     return [s for s, *_ in made], {name: data for _, name, data in made}
 
 

@@ -51,24 +51,27 @@ STAGES: tuple[Stage, ...] = (
     _vision("pose", 1, slots=("pose",), also=("objects",), needs=("objects",), params=(*READ, "max_people")),
     _vision("motion", 1, params=READ),
     _vision("explicit", 1, slots=("explicit",), params=READ),
+    _vision("quality", 1, params=READ),
     _vision("faces", 1, slots=("faces",), params=(*READ, "window_s")),
-    _vision("landmarks", 1, slots=("landmarks",), also=("faces",), needs=("faces",), params=("window_s",)),
+    _vision("landmarks", 2, slots=("landmarks",), also=("faces",), needs=("faces",), params=("window_s",)),
     _vision(
-        "expression", 1, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
+        "expression", 2, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
     ),
     _vision("age", 1, slots=("age",), also=("faces",), needs=("faces",)),
-    Stage("sound", "sound", 1, slots=("vad", "pitch"), params=("window_s",), media="sound", optional=True),
+    _vision("scene", 1, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
+    Stage("sound", "sound", 2, slots=("vad", "pitch"), params=("window_s",), media="sound", optional=True),
     Stage(
         "voice",
         "sound",
-        1,
+        2,
         slots=("voice_embedding", "voice_affect", "voice_arousal"),
         also=("vad", "pitch"),
         needs=("sound",),
         affect=True,
         media="sound",
     ),
-    Stage("signals", "derived", 1, needs=("motion", "landmarks", "sound")),
+    Stage("words", "sound", 1, slots=("words",), also=("vad", "pitch"), needs=("sound",), media="sound"),
+    Stage("signals", "derived", 2, needs=("motion", "landmarks", "sound")),
     Stage(
         "body",
         "derived",
@@ -78,7 +81,7 @@ STAGES: tuple[Stage, ...] = (
         params=("window_s", "body"),
         media="picture",
     ),
-    Stage("affect", "derived", 1, also=("faces", "expression"), needs=("expression",), affect=True, media="picture"),
+    Stage("affect", "derived", 2, also=("faces", "expression"), needs=("expression",), affect=True, media="picture"),
     Stage("assess", "derived", 1, needs=("faces", "affect", "voice"), params=("window_s", "fusion"), affect=True),
     Stage(
         "claims",

@@ -21,6 +21,7 @@ from mien.core import Clip, MienError, Source, Track, clip_id, digest
 from mien.core.records import Assessment, Observation
 from mien.media import CUTTER, Cut, Decoder, Scanning, hash_file, judge, shot_detector
 from mien.pipeline.body import body_stage
+from mien.pipeline.compare import STAGE, compared
 from mien.pipeline.config import Config
 from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
@@ -132,7 +133,18 @@ class Runner:
                 log.exception("source %s", source.sha256)
                 self._fail(source.sha256, "clips", "", bug(error), keep=[source])
             self._before_s += source.duration_us / 1e6
+        self._compare()
         self._tell(Event("done", done_s=self._total_s, total_s=self._total_s))
+
+    def _compare(self) -> None:
+        """Hold every clip against the others; the whole project in one commit."""
+        try:
+            results = compared(self._store)
+        except Exception as error:
+            log.exception("comparing clips")
+            self._fail("project", STAGE, "", bug(error))
+            return
+        self._store.commit_all(results, run_id=self._run_id, at_utc=utc_now())
 
     def close(self) -> None:
         self._stack.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -10,38 +11,68 @@ from mien.core import SAMPLE_RATE_HZ, US, Clip, Curve, Observation, Sound, Span
 from mien.pipeline.rows import columns, observe, table
 from mien.pipeline.stack import Stack
 from mien.signals.acoustics import describe
-from mien.signals.vocal import vocal_segments
+from mien.signals.envelope import roughness, shape
+from mien.signals.quality import clipped_share, loudness_lufs, snr_db
+from mien.signals.timbre import timbre
+from mien.signals.vocal import VocalSegment, passages, spoken, vocal_segments
 
-RULE = "rule.vocal-segments@1"
+RULE, QUALITY = "rule.vocal-segments@2", "rule.sound-quality@1"
+PITCH = ("f0_hz", "voicing")
 STEP_US = 50_000
 CLIP_US, LEAST_CONTEXT_US = 2_000_000, 300_000
 KEPT = ("energy_dbfs", "centroid_hz", "flatness", "harmonicity_db")
 
 
 def sound_pass(clip: Clip, sound: Sound, stack: Stack) -> tuple[list[Any], dict[str, Any]]:
-    """Speech probability, pitch and acoustic descriptors on a 50 ms grid, and the vocal segments as observations."""
-    acoustics = describe(sound)
+    """Speech probability, pitch, and what the sound is like on a 50 ms grid; the vocal segments and the quality of the
+    recording as observations."""
+    acoustics, colour, rough = describe(sound), timbre(sound), roughness(sound)
     vad: Curve | None = stack.get("vad").run(sound) if stack.has("vad") else None
     pitch: Curve | None = stack.get("pitch").run(sound) if stack.has("pitch") else None
     t_us = np.arange(-(-clip.span.start_us // STEP_US) * STEP_US, clip.span.end_us, STEP_US)
     data: dict[str, Any] = {"t_us": t_us}
-    for curve, names in ((acoustics, KEPT), (vad, ("speech",)), (pitch, ("f0_hz", "voicing"))):
+    named = (acoustics, KEPT), (colour, colour.names), (rough, rough.names), (vad, ("speech",)), (pitch, PITCH)
+    for curve, names in named:
         for name in names:
             data[name] = _sampled(curve, name, t_us)
-    records: list[Any] = []
+    records = _quality(clip, sound, vad, stack)
     if vad is not None and pitch is not None:
-        for segment in vocal_segments(acoustics, vad, pitch):
-            records += _segment(clip, segment, acoustics, pitch, stack)
+        for segment in vocal_segments(acoustics, vad, pitch, timbre=colour):
+            records += _segment(clip, segment, acoustics, pitch, rough, stack)
     return records, {f"sound/{clip.id}": table(data)}
 
 
-def _segment(clip: Clip, segment: Any, acoustics: Curve, pitch: Curve, stack: Stack) -> list[Observation]:
+def _quality(clip: Clip, sound: Sound, vad: Curve | None, stack: Stack) -> list[Any]:
+    """Loudness, clipping and, where speech has pauses, the ratio of speech to noise of the whole clip."""
+    loud, snr = loudness_lufs(sound), math.nan if vad is None else snr_db(sound, vad)
+    snr = math.nan if math.isinf(snr) else snr
+    rows = [
+        observe(
+            clip, "sound.loudness", clip.span, QUALITY, value=loud if math.isfinite(loud) else math.nan, unit="LUFS",
+            reason=None if math.isfinite(loud) else "silence",
+        ),
+        observe(clip, "sound.clipped", clip.span, QUALITY, value=clipped_share(sound), unit="share"),
+    ]  # fmt: skip
+    if vad is not None:
+        why = None if math.isfinite(snr) else "no-speech-with-pauses"
+        by = f"{QUALITY}+{stack.label('vad')}"
+        rows.append(observe(clip, "sound.snr", clip.span, by, value=snr, unit="dB", reason=why))
+    return rows
+
+
+def _segment(
+    clip: Clip, segment: VocalSegment, acoustics: Curve, pitch: Curve, rough: Curve, stack: Stack
+) -> list[Observation]:
     span: Span = segment.span
     f0 = _within(pitch, "f0_hz", span)
     level = _within(acoustics, "energy_dbfs", span)
+    roughs = _within(rough, "roughness", span)
+    roughs = roughs[np.isfinite(roughs)].astype(np.float64)
     voiced = f0[np.isfinite(f0)]
-    share = round(segment.speech, 6)
-    return [
+    share = round(segment.speech if math.isnan(segment.talk) else segment.talk, 6)
+    made = shape(acoustics, span)
+    n = len(level)
+    rows = [
         observe(
             clip,
             "vocal.kind",
@@ -49,7 +80,7 @@ def _segment(clip: Clip, segment: Any, acoustics: Curve, pitch: Curve, stack: St
             f"{RULE}+{stack.label('vad')}",
             quality=segment.quality,
             dist=(("speech", share), ("voice", round(1 - share, 6))),
-            n=len(level),
+            n=n,
         ),
         observe(
             clip,
@@ -69,9 +100,19 @@ def _segment(clip: Clip, segment: Any, acoustics: Curve, pitch: Curve, stack: St
             span,
             "rule.acoustics@1",
             unit="dBFS",
-            n=len(level),
+            n=n,
             value=float(10 * np.log10(np.mean(10 ** (level.astype(np.float64) / 10)))),
         ),
+    ]
+    figures = {
+        "vocal.roughness": (float(roughs.mean()) if len(roughs) else math.nan, "0..1", "rule.envelope@1"),
+        "vocal.attack": (made.attack_s, "s", "rule.envelope@1"),
+        "vocal.decay": (made.decay_s, "s", "rule.envelope@1"),
+        "vocal.beat": (made.modulation_hz, "Hz", "rule.envelope@1"),
+        "vocal.articulation": (segment.articulation, "mfcc distance", "rule.timbre@1"),
+    }
+    return rows + [
+        observe(clip, target, span, by, value=value, unit=unit, n=n) for target, (value, unit, by) in figures.items()
     ]
 
 
@@ -117,6 +158,31 @@ def voice_pass(clip: Clip, sound: Sound, segments: list[Observation], stack: Sta
     return records, {}
 
 
+def words_pass(
+    clip: Clip, sound: Sound, segments: list[Observation], grid: Any, stack: Stack
+) -> tuple[list[Any], dict[str, Any]]:
+    """Words with times, from passages of speech only. One observation per word; its score is how sure the model is."""
+    heard = [
+        VocalSegment(o.span, "speech" if dict(o.dist)["speech"] >= 0.5 else "voice", o.quality or 0.0, 0.0, 0.0, 0.0)
+        for o in segments
+    ]
+    spans = passages(heard)
+    if not spans:
+        return [], {}
+    words = stack.get("words").run([_cut(sound, span.start_us, span.end_us) for span in spans])
+    held = columns(grid, ("t_us", "speech"))
+    vad = Curve(held["speech"].astype(np.float32)[:, None], ("speech",), int(held["t_us"][0]), STEP_US)
+    words = spoken(words, vad)
+    rows = [
+        observe(
+            clip, "word", Span(int(a), int(b)), stack.label("words"), value=float(score), unit="0..1",
+            dist=((text, 1.0),),
+        )
+        for (a, b), score, text in zip(words.span_us, words.score, words.text, strict=True)
+    ]  # fmt: skip
+    return rows, {}
+
+
 def segments_of(observations: list[Observation]) -> list[Observation]:
     """The vocal segments among a clip's observations, in order of time."""
     return sorted((o for o in observations if o.target == "vocal.kind"), key=lambda o: o.span.start_us)
@@ -126,8 +192,12 @@ def _piece(sound: Sound, span: Span) -> Sound:
     """A vocal segment with the quiet around it, 2 s at least: the head was trained on whole clips of that kind, and on
     bare segments its recall falls from 0.72 to 0.53 (docs/log.md)."""
     around = max(LEAST_CONTEXT_US, (CLIP_US - span.duration_us) // 2)
-    first = max(0, round((span.start_us - around - sound.t0_us) * SAMPLE_RATE_HZ / US))
-    last = round((span.end_us + around - sound.t0_us) * SAMPLE_RATE_HZ / US)
+    return _cut(sound, span.start_us - around, span.end_us + around)
+
+
+def _cut(sound: Sound, start_us: int, end_us: int) -> Sound:
+    first = max(0, round((start_us - sound.t0_us) * SAMPLE_RATE_HZ / US))
+    last = round((end_us - sound.t0_us) * SAMPLE_RATE_HZ / US)
     return Sound(np.ascontiguousarray(sound.samples[first:last]), sound.t0_us + first * US // SAMPLE_RATE_HZ)
 
 

@@ -13,6 +13,9 @@ from mien.models.weights import effective, load_adapters, open_adapter, resolve,
 from mien.pipeline.config import Config
 from mien.store import Store
 
+GEOMETRY = "geometry"  # an opinion that is a rule over landmarks, not a model
+GEOMETRY_RULE, POOL = "rule.prototypes@1", "rule.opinions@1"
+
 
 class Stack:
     """Slot → adapter, as `mien.toml` says.
@@ -26,9 +29,18 @@ class Stack:
         self._open: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._specs: dict[str, tuple[AdapterSpec, Any]] = {}
+        self._opinions: dict[str, dict[str, str]] = {}
         for slot, name in config.stack.model_dump().items():
             if name != "off":
                 self._specs[slot] = self._spec(slot, name)
+                self._opinions[slot] = {name: slot}
+        for slot, names in config.opinions.model_dump().items():
+            for name in names if slot in self._specs else ():
+                if name == GEOMETRY and "landmarks" in self._specs:
+                    self._opinions[slot][name] = "landmarks"
+                elif name not in (GEOMETRY, config.stack.model_dump()[slot]):
+                    self._opinions[slot][name] = f"{slot}/{name}"
+                    self._specs[f"{slot}/{name}"] = self._spec(slot, name)
 
     def _spec(self, slot: str, name: str) -> tuple[AdapterSpec, Any]:
         adapters = load_adapters()
@@ -49,6 +61,10 @@ class Stack:
         # The user's own file in place of the published one has its own fingerprint.
         return dataclasses.replace(cls.spec, weights=effective(weights) if weights else None), settings
 
+    @property
+    def context(self) -> str:
+        return self._config.context
+
     def slots(self) -> list[str]:
         return list(self._specs)
 
@@ -58,13 +74,21 @@ class Stack:
     def spec(self, slot: str) -> AdapterSpec:
         return self._specs[slot][0]
 
+    def opinions(self, slot: str) -> dict[str, str]:
+        """Name of each opinion of a slot, the first that of the stack, → what `get` opens for it."""
+        return self._opinions[slot]
+
     def fingerprint(self, slot: str) -> Fingerprint | None:
         """The fingerprint of what fills the slot, or None when it is off."""
         held = self._specs.get(slot)
         return fingerprint(*held) if held else None
 
     def label(self, slot: str) -> str:
-        return str(self.fingerprint(slot) or "off")
+        keys = self._opinions.get(slot, {slot: slot})
+        said = [
+            GEOMETRY_RULE if name == GEOMETRY else str(self.fingerprint(key) or "off") for name, key in keys.items()
+        ]
+        return "+".join(said) if len(said) == 1 else f"{POOL}+{'+'.join(said)}"
 
     def get(self, slot: str) -> Any:
         """The opened adapter of a slot. Safe to call from several threads."""

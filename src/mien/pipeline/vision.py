@@ -5,25 +5,29 @@ A stage that is up to date is not run; those that need faces read its boxes from
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import COCO_POINTS, US, Clip, Frames, Span
+from mien.core import COCO_POINTS, US, Clip, Frames
 from mien.pipeline.boxes import FacesPass, ObjectsPass, Tracked, nobody, track_id
 from mien.pipeline.config import Analysis
-from mien.pipeline.rows import mean_dist, observe, table, windows
+from mien.pipeline.expression import ExpressionPass
+from mien.pipeline.perface import PerFace
+from mien.pipeline.rows import observe, table
+from mien.pipeline.scene import QualityPass, ScenePass
 from mien.pipeline.stack import Stack
-from mien.signals import descriptors
-from mien.signals.affect import affect_of
+from mien.signals import descriptors, head
 from mien.signals.motion import MotionEnergy
 
 Array = npt.NDArray[Any]
 Records = list[Any]
 Tables = dict[str, Any]
 AGE_EVERY_S = 2.0
+HEAD_UNITS = {"yaw": "deg", "pitch": "deg", "roll": "deg"}
+FACE_UNITS = {f"face.{n}": u for n, u in descriptors.UNITS.items()} | {f"head.{n}": u for n, u in HEAD_UNITS.items()}
+FACE_COLUMNS = (*descriptors.UNITS, *HEAD_UNITS)
 MOTION_ROWS = 72  # as many rows of blocks as the motion energy uses
 
 
@@ -91,131 +95,50 @@ class ExplicitPass:
         return records, {f"explicit/{self._clip.id}": table({"t_us": np.array(self._t, np.int64), "score": score})}
 
 
-class _PerFace:
-    """Collects values per tracked face and frame."""
-
-    def __init__(self, clip: Clip, stack: Stack, slot: str, analysis: Analysis) -> None:
-        self._clip, self._slot, self._analysis = clip, slot, analysis
-        self._model, self._label = stack.get(slot), stack.label(slot)
-        self._t: list[Array] = []
-        self._track: list[Array] = []
-        self._values: list[Array] = []
-        self._quality: list[Array] = []
-
-    def _add(self, seen: Tracked, values: Array) -> None:
-        self._t.append(seen.t_us)
-        self._track.append(seen.track)
-        self._values.append(values)
-        self._quality.append(seen.boxes.score)
-
-    def _gathered(self, width: int) -> tuple[Array, Array, Array, Array]:
-        return (
-            np.concatenate(self._t or [np.zeros(0, np.int64)]),
-            np.concatenate(self._track or [np.zeros(0, np.int64)]),
-            np.concatenate(self._values or [np.zeros((0, width), np.float32)]),
-            np.concatenate(self._quality or [np.zeros(0, np.float32)]),
-        )
-
-    def _windows(self, t: Array, track: Array) -> Iterable[tuple[str, Span, Array]]:
-        """(track id, window, rows) wherever a track was seen."""
-        for index in np.unique(track):
-            for span in windows(self._clip.span, self._analysis.window_s):
-                rows = np.flatnonzero((track == index) & (t >= span.start_us) & (t < span.end_us))
-                if len(rows):
-                    yield track_id(self._clip, "face", int(index)), span, rows
-
-
-class LandmarksPass(_PerFace):
-    """Landmarks become geometric descriptors at once; the points themselves are not kept."""
+class LandmarksPass(PerFace):
+    """Landmarks become geometric descriptors and a head pose at once; the points themselves are not kept."""
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "landmarks", analysis)
+        self._directions: list[str] = []
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
         seen = (found or nobody(frames)).only_tracked()
         if len(seen.track):
-            self._add(seen, descriptors.describe(self._model.run(seen.faces)).values)
+            mesh = self._model.run(seen.faces)
+            pose = head.head_pose(mesh)
+            turned = np.stack([pose.yaw, pose.pitch, pose.roll], axis=1)
+            self._add(seen, np.concatenate([descriptors.describe(mesh).values, turned], axis=1))
+            self._directions += head.direction(pose)
 
     def finish(self) -> tuple[Records, Tables]:
-        t, track, values, quality = self._gathered(len(descriptors.UNITS))
+        t, track, values, quality = self._gathered(len(FACE_UNITS))
+        directions = np.array(self._directions, dtype=str)
         records: Records = []
         for who, span, rows in self._windows(t, track):
-            for k, (name, unit) in enumerate(descriptors.UNITS.items()):
+            shared: dict[str, Any] = {"track_id": who, "quality": float(quality[rows].mean())}
+            for k, (name, unit) in enumerate(FACE_UNITS.items()):
                 mine = values[rows, k]
                 n = int(np.isfinite(mine).sum())
+                value = float(np.nanmean(mine, dtype=np.float64)) if n else float("nan")
+                sd = float(np.nanstd(mine, dtype=np.float64)) if n > 1 else None
+                reason = None if n else "face-not-measurable"
                 records.append(
                     observe(
-                        self._clip,
-                        f"face.{name}",
-                        span,
-                        self._label,
-                        track_id=who,
-                        unit=unit,
-                        n=n,
-                        value=float(np.nanmean(mine, dtype=np.float64)) if n else float("nan"),
-                        sd=float(np.nanstd(mine, dtype=np.float64)) if n > 1 else None,
-                        quality=float(quality[rows].mean()),
-                        reason=None if n else "face-not-measurable",
+                        self._clip, name, span, self._label, value=value, sd=sd, unit=unit, n=n, reason=reason, **shared
                     )
                 )
-        data = {"t_us": t, "track": track.astype(np.int32)} | {n: values[:, i] for i, n in enumerate(descriptors.UNITS)}
+            said, counts = np.unique(directions[rows][directions[rows] != ""], return_counts=True)
+            dist = tuple((str(name), float(c / counts.sum())) for name, c in zip(said, counts, strict=True))
+            if dist:
+                records.append(
+                    observe(self._clip, "head.direction", span, self._label, dist=dist, n=int(counts.sum()), **shared)
+                )
+        data = {"t_us": t, "track": track.astype(np.int32)} | {n: values[:, i] for i, n in enumerate(FACE_COLUMNS)}
         return records, {f"landmarks/{self._clip.id}": table(data)}
 
 
-class ExpressionPass(_PerFace):
-    """Calibrated 7-class expression per frame; valence and arousal are derived from it, with their variance."""
-
-    def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
-        super().__init__(clip, stack, "expression", analysis)
-        self._labels: tuple[str, ...] = ()
-
-    def feed(self, frames: Frames, found: Tracked | None) -> None:
-        seen = (found or nobody(frames)).only_tracked()
-        if len(seen.track):
-            answer = self._model.run(seen.faces)
-            self._labels = answer.labels
-            self._add(seen, answer.probs)
-
-    def finish(self) -> tuple[Records, Tables]:
-        t, track, probs, quality = self._gathered(len(self._labels))
-        derived = affect_of(probs, self._labels) if len(probs) else None
-        records: Records = []
-        data: dict[str, Any] = {"t_us": t, "track": track.astype(np.int32), "quality": quality}
-        data |= {label: probs[:, i] for i, label in enumerate(self._labels)}
-        if derived is not None:
-            data |= {
-                "valence": derived.mean[:, 0],
-                "arousal": derived.mean[:, 1],
-                "var_valence": derived.cov[:, 0, 0],
-                "var_arousal": derived.cov[:, 1, 1],
-                "cov": derived.cov[:, 0, 1],
-            }
-            for who, span, rows in self._windows(t, track):
-                shared = {"track_id": who, "quality": float(quality[rows].mean()), "n": len(rows)}
-                records.append(
-                    observe(
-                        self._clip, "expression", span, self._label, dist=mean_dist(probs[rows], self._labels), **shared
-                    )
-                )
-                for k, name in enumerate(("valence", "arousal")):
-                    mean = derived.mean[rows, k].astype(np.float64)
-                    sd = float(np.sqrt(derived.cov[rows, k, k].mean() + mean.var()))
-                    records.append(
-                        observe(
-                            self._clip,
-                            f"{name}.derived",
-                            span,
-                            self._label,
-                            value=float(mean.mean()),
-                            sd=sd,
-                            unit="-1..1",
-                            **shared,
-                        )
-                    )
-        return records, {f"expression/{self._clip.id}": table(data)}
-
-
-class AgePass(_PerFace):
+class AgePass(PerFace):
     """An age interval per face track, for display and export rules only."""
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
@@ -296,8 +219,10 @@ PASSES: dict[str, Any] = {
     "pose": PosePass,
     "motion": MotionPass,
     "explicit": ExplicitPass,
+    "quality": QualityPass,
     "faces": FacesPass,
     "landmarks": LandmarksPass,
     "expression": ExpressionPass,
     "age": AgePass,
+    "scene": ScenePass,
 }

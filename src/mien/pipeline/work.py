@@ -20,12 +20,12 @@ from mien.core import Clip, Frames, MienError, Sound
 from mien.core.records import Observation
 from mien.pipeline.boxes import Finder, StoredBoxes
 from mien.pipeline.config import Analysis
-from mien.pipeline.sound import segments_of, sound_pass, voice_pass
+from mien.pipeline.sound import segments_of, sound_pass, voice_pass, words_pass
 from mien.pipeline.stack import Stack
 from mien.pipeline.vision import PASSES
 
 log = logging.getLogger("mien")
-LINES = (("objects", "pose"), ("faces", "landmarks", "expression", "age"), ("motion", "explicit"))
+LINES = (("objects", "pose"), ("faces", "landmarks", "expression", "age", "scene"), ("motion", "explicit", "quality"))
 AHEAD = 2  # batches a line may lag behind the decoder
 
 
@@ -102,7 +102,7 @@ def media_work(
     decoder: Callable[[], Any],
     stack: Stack,
     analysis: Analysis,
-    stored_boxes: Callable[[str], Any],
+    stored: Callable[[str], Any],
     stored_rows: Callable[[], list[Observation]],
     progress: Callable[[int], None],
 ) -> dict[str, Outcome]:
@@ -110,26 +110,27 @@ def media_work(
 
     Args:
         needs: stage → stages it reads. decoder: opens or returns the source's decoder.
-        stored_boxes, stored_rows: earlier results (boxes by stage), asked for only where the stage that makes them is
+        stored, stored_rows: earlier results (tables by stage), asked for only where the stage that makes them is
             not among `names`.
         progress: gets the time reached, in µs.
     """
     heard: dict[str, Outcome] = {}
-    sounds = [n for n in ("sound", "voice") if n in names]
+    sounds = [n for n in ("sound", "voice", "words") if n in names]
     threads: list[threading.Thread] = []
     lines: list[_Line] = []
     try:
         opened = decoder()
         if sounds:
+            grid = None if "sound" in names else stored("sound")
             rows = None if "sound" in names else stored_rows()
-            args = (clip, sounds, opened.sound(clip.span), stack, rows, heard)
+            args = (clip, sounds, opened.sound(clip.span), stack, rows, grid, heard)
             threads.append(threading.Thread(target=_listen, args=args, name="mien-sound", daemon=True))
         for members in LINES:
             mine = [n for n in members if n in names]
             if mine:
                 finder = members[0]
-                stored = finder not in mine and any(finder in needs[n] for n in mine)
-                lines.append(_Line(mine, StoredBoxes(stored_boxes(finder)) if stored else None, clip, stack, analysis))
+                known = finder not in mine and any(finder in needs[n] for n in mine)
+                lines.append(_Line(mine, StoredBoxes(stored(finder)) if known else None, clip, stack, analysis))
         threads += lines
         for thread in threads:
             thread.start()
@@ -158,24 +159,32 @@ def _end(threads: list[threading.Thread], lines: list[_Line]) -> None:
 
 
 def _listen(
-    clip: Clip, names: list[str], sound: Sound, stack: Stack, rows: list[Observation] | None, out: dict[str, Outcome]
+    clip: Clip,
+    names: list[str],
+    sound: Sound,
+    stack: Stack,
+    rows: list[Observation] | None,
+    grid: Any,
+    out: dict[str, Outcome],
 ) -> None:
     for name in names:
         started = time.perf_counter()
         try:
             if name == "sound":
                 records, tables = sound_pass(clip, sound, stack)
-                rows = records
-            else:
+                rows, grid = records, tables[f"sound/{clip.id}"]
+            elif name == "voice":
                 records, tables = voice_pass(clip, sound, segments_of(rows or []), stack)
+            else:
+                records, tables = words_pass(clip, sound, segments_of(rows or []), grid, stack)
             out[name] = Done(records, tables, 1000 * (time.perf_counter() - started))
         except MienError as error:
             out[name] = error
         except Exception as error:
             log.exception("stage %s of %s", name, clip.id)
             out[name] = bug(error)
-        if isinstance(out[name], MienError) and name == "sound" and "voice" in names:
-            out["voice"] = out[name]
+        if isinstance(out[name], MienError) and name == "sound":
+            out.update(dict.fromkeys(names, out[name]))
             return
 
 
