@@ -13,6 +13,7 @@ from mien.core import (
     Device,
     Embeddings,
     Frames,
+    Measured,
     MienError,
     Strict,
     WeightFiles,
@@ -37,9 +38,9 @@ class SceneFeatures(OnnxAdapter):
     `object.nanodet` uses. The frame is squeezed to 224 × 224 px, so that its shape does not count. The mean over a
     picture forgets where things are.
 
-    These vectors are not made for faces, and must not serve as face templates: on cut-outs filled by a face they tell
-    people apart better than chance (`measured`). Cover the faces first (`without`) where that matters; in `care` keep
-    vectors in RAM, as `Embeddings` are kept everywhere.
+    These vectors must not serve as face templates, and yet they tell people apart better than chance where faces are
+    large (`measured`): cover the faces first (`without`), which brings that to chance as far as faces are found. They
+    stay in RAM, as all `Embeddings` do.
     """
 
     spec: ClassVar = AdapterSpec(
@@ -48,6 +49,25 @@ class SceneFeatures(OnnxAdapter):
         takes=Frames,
         gives=Embeddings,
         weights=NanoDet.spec.weights,
+        measured=(
+            Measured(
+                "planted odd scenes among portraits: AUC 0.92 over ordinary newcomers (0.97 with faces covered; random "
+                "0.56); a colour histogram: 0.92",
+                "123 portraits of 97 people not used to choose features or scaling, 10 kinds of planted scenes",
+                "python -m bench anomaly",
+            ),
+            Measured(
+                "planted odd scenes among people at a distance: AUC 0.63 (random 0.55; a colour histogram: 0.71)",
+                "45 clips of only 5 sources that differ much themselves",
+                "python -m bench anomaly",
+                weak=True,
+            ),
+            Measured(
+                "same person against another: AUC 0.69 as they are, 0.51 with faces covered (0.5: not told apart)",
+                "45 pictures of 19 people",
+                "python -m bench anomaly",
+            ),
+        ),
     )
 
     class Config(Strict):
