@@ -150,6 +150,23 @@ def test_points_badly_seen_are_not_used() -> None:
     assert set(limits(nobody)) == set(KINDS)
 
 
+def test_hands_of_small_figures_are_not_looked_at_and_that_is_said() -> None:
+    far = skeleton(20, SCRIPTS["hand at ear"], scale_px=30)
+    assert not _found(far)
+    series = BodySeries(far.t_us, far.points, far.names)
+    assert limits(series)["hand_at_ear"] == "body.too-small: a trunk of 30 px; hands need 40"
+    assert "rocking" not in {k for k, v in limits(series).items() if "small" in v}
+    _exactly(_found(skeleton(30, SCRIPTS["rocking"], scale_px=30)), SCRIPTS["rocking"][0])
+
+
+def test_one_frame_is_no_hold() -> None:
+    # at two frames a second one frame lasts half a second; it shows nothing that was held
+    figure = skeleton(20, rate_hz=2)
+    wrist, elbow, ear = (figure.names.index(f"right_{p}") for p in ("wrist", "elbow", "ear"))
+    figure.points[20, wrist] = figure.points[20, elbow] = figure.points[20, ear]
+    assert not _found(figure)
+
+
 def test_a_gap_splits_an_event_and_a_lost_frame_does_not() -> None:
     acts = (Act("hand_at_ear", 5, 15),)
     whole = skeleton(20, acts)
@@ -165,7 +182,7 @@ def _spans(found: list[BodyEvent]) -> list[tuple[str, int, int]]:
 
 @given(
     script=st.sampled_from([*SCRIPTS, *BLOWS]),
-    scale=st.floats(0.2, 6),
+    scale=st.floats(0.4, 6),
     shift=st.tuples(st.floats(-3000, 3000), st.floats(-3000, 3000)),
     seed=st.integers(0, 5),
 )

@@ -19,13 +19,15 @@ class PointConfig(Strict):
 
     min_visibility: points below it are NaN. scale_window_s: the trunk length is the median over this time. reach: a
     wrist further than this from its shoulder cannot be (an arm is 1.15 trunk lengths long). bridge_s: how long points
-    may be missing inside an event.
+    may be missing inside an event. hand_scale_px: where the trunk is shorter, no rule looks at hands: mouth and ear are
+    then 6 px apart, and errors of wrists of a tenth of the trunk look like blows.
     """
 
     min_visibility: Share = 0.3
     scale_window_s: Positive = 4.0
     reach: Positive = 1.6
     bridge_s: NotNegative = 0.6
+    hand_scale_px: NotNegative = 40.0
 
 
 class RockingConfig(Strict):
@@ -122,7 +124,8 @@ class StillnessConfig(Strict):
 
     floor: root mean square speed of the points (slopes and mean over window_s each, jitter taken out), trunk
     lengths/s, below which a body is still. least_s: for how long. moved: mean motion of some limb (slopes over 0.5 s)
-    within before_s ahead of it that makes stillness freezing. visible: least share of the points seen.
+    within before_s ahead of it that makes stillness freezing. visible: least share of the points seen. min_rate_hz: below it
+    nothing is looked for: half a second apart, movement and jitter look the same.
     """
 
     floor: Positive = 0.03
@@ -131,6 +134,7 @@ class StillnessConfig(Strict):
     moved: Positive = 0.25
     before_s: Positive = 3.0
     visible: Share = 0.6
+    min_rate_hz: Positive = 2.8
 
 
 class TensionConfig(Strict):

@@ -9,7 +9,7 @@ from mien.signals.body.config import BodyConfig
 from mien.signals.body.hands import at_head, self_contact
 from mien.signals.body.records import BodyEvent
 from mien.signals.body.rhythm import NYQUIST, pacing, rocking
-from mien.signals.body.series import Body, BodySeries, body_of
+from mien.signals.body.series import Body, BodySeries, body_of, with_hands
 from mien.signals.body.stillness import stillness
 
 NEEDED = {
@@ -33,14 +33,15 @@ def events(series: BodySeries, config: BodyConfig | None = None) -> list[BodyEve
     body = body_of(series, config.points)
     if len(body.t_s) < 3 or not np.isfinite(body.scale).any():
         return []
-    struck = striking(body, config.striking)
+    near = with_hands(body, config.points.hand_scale_px)
+    struck = striking(near, config.striking)
     found = [
         *rocking(body, config.rocking),
         *pacing(body, config.pacing),
-        *at_head(body, config.hands),
-        *self_contact(body, config.hands),
+        *at_head(near, config.hands),
+        *self_contact(near, config.hands),
         *struck,
-        *reaching(body, config.reaching, struck),
+        *reaching(near, config.reaching, struck),
         *stillness(body, config.stillness),
     ]
     return sorted(found, key=lambda e: (e.span.start_us, e.span.end_us, e.kind, e.detail))
@@ -55,6 +56,10 @@ def limits(series: BodySeries, config: BodyConfig | None = None) -> dict[str, st
     found = {
         kind: f"body.points-unseen: {', '.join(names)}" for kind, names in NEEDED.items() if not _seen(body, names)
     }
+    if float(np.nanmedian(body.scale)) < config.points.hand_scale_px:
+        least = config.points.hand_scale_px
+        text = f"body.too-small: a trunk of {np.nanmedian(body.scale):.0f} px; hands need {least:.0f}"
+        found |= {kind: text for kind in NEEDED if kind not in ("rocking", "pacing", *found)}
     if NYQUIST * body.rate_hz < config.rocking.high_hz:
         top = NYQUIST * body.rate_hz
         found.setdefault("rocking", f"body.frame-rate: above {top:.1f} Hz it cannot be told from slower movement")
@@ -62,6 +67,9 @@ def limits(series: BodySeries, config: BodyConfig | None = None) -> dict[str, st
         found.setdefault("striking", f"body.frame-rate: {body.rate_hz:.1f} frames/s are too few for it")
     elif body.rate_hz < config.striking.full_rate_hz:
         found.setdefault("striking", f"body.frame-rate: at {body.rate_hz:.1f} frames/s many blows fall between frames")
+    if body.rate_hz < config.stillness.min_rate_hz:
+        text = f"body.frame-rate: {body.rate_hz:.1f} frames/s are too few to tell movement from jitter"
+        found.update(freezing=text, still=text)
     share = np.mean([np.isfinite(p).all(axis=1) for p in body.at.values()], axis=0)
     if not np.any(share >= config.stillness.visible):
         found.update(dict.fromkeys(("freezing", "still"), "body.points-unseen: too few of them at once"))

@@ -16,7 +16,7 @@ from annotated_types import Ge, Gt, Le
 from mien.core import Span, Strict
 from mien.signals.body.config import PointConfig
 from mien.signals.body.hands import held_still
-from mien.signals.body.series import SIDES, BodySeries, body_of
+from mien.signals.body.series import SIDES, BodySeries, body_of, with_hands
 from mien.signals.body.timing import hysteresis, lasting, local_line, runs, span_of
 
 F32 = npt.NDArray[np.float32]
@@ -144,7 +144,8 @@ def _at_hand(
     person: PersonTrack, series: BodySeries, thing: ObjectTrack, config: InteractionConfig
 ) -> list[Interaction]:
     """ "hand_at_object", and "carries" where the object moves with the hand. Both hands at one object: the longer."""
-    body = body_of(series, PointConfig(min_visibility=config.min_visibility))
+    points = PointConfig(min_visibility=config.min_visibility)
+    body = with_hands(body_of(series, points), points.hand_scale_px)
     boxes = _aligned(series.t_us, person.t_us, person.xyxy)
     other = _aligned(series.t_us, thing.t_us, thing.xyxy)
     known = np.isfinite(other).all(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -124,6 +124,13 @@ def body_of(series: BodySeries, config: PointConfig | None = None) -> Body:
         away = np.linalg.norm(wrist - at[f"{side}_shoulder"], axis=1)
         wrist[(away > config.reach * scale) | _spikes(t_s, wrist, scale)] = np.nan
     return Body(series.t_us, t_s, at, visibility, scale, step_s, config.bridge_s)
+
+
+def with_hands(body: Body, least_px: float) -> Body:
+    """The body without wrists in frames where the trunk is too short in px to place a hand."""
+    small = body.scale < least_px
+    at = {**body.at, **{f"{s}_wrist": np.where(small[:, None], np.nan, body.at[f"{s}_wrist"]) for s in SIDES}}
+    return replace(body, at=at)
 
 
 def _spikes(t_s: F64, place: F64, scale: F64) -> npt.NDArray[np.bool_]:

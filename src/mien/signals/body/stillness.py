@@ -20,6 +20,8 @@ def stillness(body: Body, config: StillnessConfig) -> list[BodyEvent]:
 
     What went before decides the word: freezing needs a limb that moved, and was seen to move.
     """
+    if body.rate_hz < config.min_rate_hz:
+        return []
     share = np.mean([np.isfinite(p).all(axis=1) for p in body.at.values()], axis=0)
     speed = np.where(share >= config.visible, net_speed(body, config.window_s), np.nan)
     fast = motion(body)

@@ -99,7 +99,9 @@ def runs(t_s: F64, state: F64, bridge_s: float, step_s: float) -> list[tuple[int
 
 
 def lasting(t_s: F64, rows: tuple[int, int], step_s: float) -> float:
-    """Seconds a stretch covers, its last frame included."""
+    """Seconds a stretch covers, its last frame included; a single frame shows nothing that lasts: 0."""
+    if rows[0] == rows[1]:
+        return 0.0
     return float(t_s[rows[1]] - t_s[rows[0]] + step_s + EPS_S)
 
 
