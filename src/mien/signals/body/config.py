@@ -124,8 +124,8 @@ class StillnessConfig(Strict):
 
     floor: root mean square speed of the points (slopes and mean over window_s each, jitter taken out), trunk
     lengths/s, below which a body is still. least_s: for how long. moved: mean motion of some limb (slopes over 0.5 s)
-    within before_s ahead of it that makes stillness freezing. visible: least share of the points seen. min_rate_hz: below it
-    nothing is looked for: half a second apart, movement and jitter look the same.
+    within before_s ahead of it that makes stillness freezing. visible: least share of the points seen. min_rate_hz:
+    below it nothing is looked for: half a second apart, movement and jitter look the same.
     """
 
     floor: Positive = 0.03
