@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mien.core import US, Boxes, Clip, Faces, Frames, People, Span, Track, content_id
 from mien.pipeline.config import Analysis
+from mien.pipeline.identity import Rejoin, WindowConfig, renumber
 from mien.pipeline.rows import columns, observe, table
 from mien.pipeline.stack import Stack
 from mien.signals.tracking import Tracker, TrackerConfig
@@ -85,6 +86,9 @@ class _Boxes:
     def feed(self, frames: Frames, found: Tracked | None) -> None:
         """Boxes are found by `find`, before the stages that need them take their turn."""
 
+    def renumber(self, joined: dict[int, int]) -> None:
+        self._rows = [(t, renumber(track, joined), boxes) for t, track, boxes in self._rows]
+
     def finish(self) -> tuple[Records, Tables]:
         t_us = np.concatenate([t for t, _, _ in self._rows] or [np.zeros(0, np.int64)])
         track = np.concatenate([k for _, k, _ in self._rows] or [np.zeros(0, np.int64)])
@@ -151,6 +155,24 @@ class ObjectsPass(_Boxes):
 class FacesPass(_Boxes):
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "faces", analysis)
+        self._rejoin = None
+        if stack.has("identity"):
+            self._rejoin = Rejoin(stack.get("identity"), WindowConfig(window_s=stack.identity_window_s))
+
+    def find(self, frames: Frames) -> Tracked:
+        seen = super().find(frames)
+        if self._rejoin is not None:
+            self._rejoin.feed(seen.faces, seen.track)
+        return seen
+
+    def rejoined(self) -> dict[int, int]:
+        """Later track → the track of the same person before it; every embedding is gone after this."""
+        return self._rejoin.close() if self._rejoin is not None else {}
+
+    def wipe(self) -> None:
+        """Forget every embedding without deciding."""
+        if self._rejoin is not None:
+            self._rejoin.__exit__(None, None, None)
 
 
 class StoredBoxes:

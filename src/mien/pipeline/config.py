@@ -14,6 +14,7 @@ from mien.core import Context, MienError, Strict
 from mien.fusion import FusionConfig
 from mien.pipeline.inputs.mapping import Inputs
 from mien.policy import MISSING_CONTEXT
+from mien.policy.identity import IdentityTerms
 from mien.signals.body import BodyConfig, InteractionConfig
 
 FILE = "mien.toml"
@@ -36,6 +37,7 @@ class Stack(Strict):
     objects: str = Field("object.nanodet", description="people and objects")
     pose: str = Field("pose.movenet", description="body points of people")
     faces: str = Field("face.centerface", description="face boxes")
+    identity: str = Field("identity.faceres", description="rejoins face tracks, only where [identity] enables it")
     landmarks: str = Field("landmarks.facemesh", description="face landmarks, for geometry")
     expression: str = Field("expression.faceapi", description="7-class facial expression")
     explicit: str = Field("explicit.opennsfw", description="explicit-content gate")
@@ -80,6 +82,7 @@ class Config(BaseSettings):
     adapters: dict[str, dict[str, bool | int | float | str]] = Field({}, description="settings per adapter name")
     fusion: FusionConfig = FusionConfig()
     body: Body = Body()
+    identity: IdentityTerms = IdentityTerms()  # pyright: ignore[reportCallIssue]
     opinions: Opinions = Opinions()  # pyright: ignore[reportCallIssue]
     inputs: Inputs = Inputs()
 

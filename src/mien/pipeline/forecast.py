@@ -14,16 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from mien.core import Clip, Context, Licences, MienError, Source, clip_id, digest
-from mien.media import CUTTER, Decoder, hash_file, shot_detector
+from mien.media import Decoder, hash_file
 from mien.models.weights import present
 from mien.pipeline.config import Config
-from mien.pipeline.plan import STAGES, Stage
+from mien.pipeline.plan import STAGES, Stage, applies, cutting
 from mien.pipeline.rates import Rates, Todo, predicted_mb, rates_of
-from mien.pipeline.run import Runner
 from mien.pipeline.stack import Stack
 from mien.pipeline.stale import State, states_of
 from mien.policy import WAITING_MESSAGE
@@ -195,11 +193,10 @@ def _probed(
 
 def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[list[_Unit], bool]:
     """The clips of a source and what is left to do there; True when some of it is not cut yet."""
-    on = partial(applies, source=source, stack=stack)
-    cutter = f"{CUTTER}+{shot_detector()}" if source.kind == "video" else CUTTER
-    max_us = round(config.analysis.max_clip_s * 1e6)
+    on = partial(applies, source=source, has=stack.has)
+    cutter, key, max_us = cutting(source, config.analysis.max_clip_s)
     held = store.stage(source.sha256, "clips")
-    current = held is not None and held.key == digest("clips", cutter, source.sha256, max_us)
+    current = held is not None and held.key == key
     if current and held is not None and held.state != "ok":
         return [], False  # rejected for good: only a retry looks at it again
     clips = store.all(Clip, "source_sha = ?", (source.sha256,))
@@ -220,12 +217,6 @@ def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[
     count = max(1, math.ceil(rest_us / max_us))
     states = states_of(None, config, on, stack.label, {})
     return [*units, _Unit(_media_s(rest_us, config), states, count)], True
-
-
-def applies(stage: Stage, source: Source, stack: Stack) -> bool:
-    """Whether a stage has anything to look at in a source: the runner's own rule, which reads nothing but its stack."""
-    rule: Any = Runner._applies
-    return rule(SimpleNamespace(_stack=stack), stage, source)
 
 
 def _media_s(duration_us: int, config: Config) -> float:
@@ -250,7 +241,7 @@ def _stage(stage: Stage, units: Sequence[_Unit], rates: Rates) -> StageForecast:
         round(media_s, 3),
         round(rate.ms_per_s, 3) if rate else None,
         rate.basis if rate else "",
-        stage.slots,
+        (*stage.slots, *stage.maybe),
     )
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mien.core import Clip, Span
 from mien.pipeline.boxes import Tracked, track_id
 from mien.pipeline.config import Analysis
+from mien.pipeline.identity import renumber
 from mien.pipeline.rows import windows
 from mien.pipeline.stack import Stack
 
@@ -33,6 +34,10 @@ class PerFace:
         self._track.append(seen.track)
         self._values.append(values)
         self._quality.append(seen.boxes.score)
+
+    def renumber(self, joined: dict[int, int]) -> None:
+        """Tracks that turned out to be of one person get one number."""
+        self._track = [renumber(track, joined) for track in self._track]
 
     def _gathered(self, width: int) -> tuple[Array, Array, Array, Array]:
         return (

@@ -6,10 +6,12 @@ adapters. A run does exactly the stages whose key is not in the ledger.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from mien.core import MienError
+from mien.core import MienError, Source, digest
+from mien.media import CUTTER, shot_detector
 
 Kind = Literal["vision", "sound", "derived"]
 
@@ -19,7 +21,7 @@ class Stage:
     """A versioned step on one clip.
 
     Attributes:
-        slots: models it runs, and whose fingerprints its key carries; `optional`: it does with those that are on.
+        slots: models it runs, and whose fingerprints its key carries. maybe: the same, but it does without them.
         also: slots that must be on, too. media: what the source must have.
         needs: stages it reads. params: sections or keys of the configuration that change its result.
         affect: waits for an enrolled person in `care`.
@@ -34,11 +36,7 @@ class Stage:
     affect: bool = False
     also: tuple[str, ...] = ()
     media: Literal["picture", "sound", "any"] = "any"
-    optional: bool = False
-
-    @property
-    def must(self) -> tuple[str, ...]:
-        return () if self.optional else self.slots
+    maybe: tuple[str, ...] = ()
 
 
 def _vision(name: str, version: int, **given: Any) -> Stage:
@@ -52,14 +50,14 @@ STAGES: tuple[Stage, ...] = (
     _vision("motion", 1, params=READ),
     _vision("explicit", 1, slots=("explicit",), params=READ),
     _vision("quality", 1, params=READ),
-    _vision("faces", 1, slots=("faces",), params=(*READ, "window_s")),
+    _vision("faces", 1, slots=("faces",), maybe=("identity",), params=(*READ, "window_s", "identity")),
     _vision("landmarks", 2, slots=("landmarks",), also=("faces",), needs=("faces",), params=("window_s",)),
     _vision(
         "expression", 2, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
     ),
     _vision("age", 1, slots=("age",), also=("faces",), needs=("faces",)),
     _vision("scene", 1, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
-    Stage("sound", "sound", 2, slots=("vad", "pitch"), params=("window_s",), media="sound", optional=True),
+    Stage("sound", "sound", 2, maybe=("vad", "pitch"), params=("window_s",), media="sound"),
     Stage(
         "voice",
         "sound",
@@ -95,6 +93,22 @@ STAGES: tuple[Stage, ...] = (
     ),
 )
 BY_NAME = {stage.name: stage for stage in STAGES}
+
+
+def applies(stage: Stage, source: Source, has: Callable[[str], bool]) -> bool:
+    """Whether a stage has anything to look at in a source, with the slots that are on."""
+    held = {"picture": source.kind in ("video", "image"), "sound": source.audio_rate_hz is not None, "any": True}
+    if stage.name == "assess":  # one source of evidence is enough
+        sources = (("picture", "faces"), ("sound", "voice_affect"))
+        return any(held[media] and has(slot) for media, slot in sources)
+    return held[stage.media] and all(has(slot) for slot in (*stage.slots, *stage.also))
+
+
+def cutting(source: Source, max_clip_s: float) -> tuple[str, str, int]:
+    """The cutter of a source's clips, the key of its cutting, and the longest clip in µs."""
+    cutter = f"{CUTTER}+{shot_detector()}" if source.kind == "video" else CUTTER
+    max_us = round(max_clip_s * 1e6)
+    return cutter, digest("clips", cutter, source.sha256, max_us), max_us
 
 
 def check_plan(stages: tuple[Stage, ...] = STAGES) -> None:

@@ -25,8 +25,8 @@ UNKNOWN_MS = 50.0  # a stage that nobody has measured yet
 REFERENCE_FPS = 5.0
 REFERENCE_OVERHEAD = 1.25  # wall time of that run ÷ its longest line of passes and its derived stages
 START_S = 2.5  # interpreter, registration, loading the models (11.8 ms of 120 s in that run)
-SOUND_LINE = ("sound", "voice")
-FIXED_RATE = ("explicit", "age")  # look at one frame a second or less, whatever `analysis.fps` says
+SOUND_LINE = ("sound", "voice", "words")
+FIXED_RATE = ("explicit", "age", "quality", "scene")  # look at one frame a second or less, whatever `analysis.fps` says
 _CLAMP = (0.8, 3.0)
 # Memory, fitted by hand to `python -m bench forecast`: within a tenth for the default stack and for sound alone.
 BASE_MB = 420.0  # before any model: interpreter, libraries, frames on their way

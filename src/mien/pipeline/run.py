@@ -19,21 +19,22 @@ from typing import Any
 
 from mien.core import Clip, MienError, Source, Track, clip_id, digest
 from mien.core.records import Assessment, Observation
-from mien.media import CUTTER, Cut, Decoder, Scanning, hash_file, judge, shot_detector
+from mien.media import Cut, Decoder, Scanning, hash_file, judge
 from mien.pipeline.body import body_stage
 from mien.pipeline.compare import STAGE, compared
 from mien.pipeline.config import Config
 from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
-from mien.pipeline.plan import STAGES, Stage, check_plan
+from mien.pipeline.plan import STAGES, Stage, applies, check_plan, cutting
 from mien.pipeline.stack import Stack
+from mien.pipeline.stale import ABSENT, stage_key, values_of
 from mien.pipeline.work import bug, media_work
 from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed
+from mien.policy.identity import identity_permit
 from mien.store import StageResult, Store
 
 log = logging.getLogger("mien")
-ABSENT = "absent"
 SILENT_DBFS = -90.0  # below the quantisation noise of 16 bits
 
 
@@ -48,7 +49,8 @@ class Runner:
         check_plan()
         _one_arena()
         self._store, self._config, self._run_id, self._tell = store, config, run_id, listener
-        self._stack = Stack(config)
+        self._permit = identity_permit(config.context, config.identity)
+        self._stack, self._values = Stack(config), values_of(config)
         self._stack.register(store)
         self.done = self.failed = self.waiting = 0
         self._total_s = self._before_s = 0.0
@@ -160,9 +162,8 @@ class Runner:
         The scan runs beside the analysis, and only its end commits the cutting. A run that was stopped before scans
         again, finds the same clips, and so finds what was already done for them.
         """
-        sha, max_us = source.sha256, round(self._config.analysis.max_clip_s * 1e6)
-        cutter = f"{CUTTER}+{shot_detector()}" if source.kind == "video" else CUTTER
-        key = digest("clips", cutter, sha, max_us)
+        sha = source.sha256
+        cutter, key, max_us = cutting(source, self._config.analysis.max_clip_s)
         held = self._store.stage(sha, "clips")
         if held is not None and held.key == key:
             if held.state == "ok":
@@ -209,7 +210,7 @@ class Runner:
         keys: dict[str, str] = {}
         stale: list[Stage] = []
         for stage in STAGES:
-            if not self._applies(stage, source):
+            if not applies(stage, source, self._stack.has):
                 keys[stage.name] = ABSENT
                 self._withdraw(clip, stage)
             elif stage.kind == "derived":
@@ -226,20 +227,11 @@ class Runner:
     def _stale(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> bool:
         """Note the stage's key; True when its result is missing or was made of something else.
 
-        What it reads counts with its state, so that a stage whose input failed, or waited for a person, is done again
-        once that input is there. `pending`: stages that are about to run, and are expected to work.
+        `pending`: stages that are about to run, and are expected to work.
         """
-        read: list[str] = []
-        for need in stage.needs:
-            held = self._store.stage(clip.id, need)
-            odd = held is not None and need not in pending and held.state not in ("ok", "off")
-            read.append(f"{keys[need]}:{held.state}" if odd and held is not None else keys[need])
-        analysis = self._config.analysis.model_dump(mode="json")
-        analysis["fusion"] = self._config.fusion.model_dump(mode="json")
-        analysis["body"] = self._config.body.model_dump(mode="json")
-        params = {name: analysis[name] for name in stage.params}
-        adapters = [self._stack.label(slot) for slot in stage.slots]
-        key = keys[stage.name] = digest(stage.name, stage.version, params, clip.id, read, adapters)
+        rows = {need: self._store.stage(clip.id, need) for need in stage.needs if need not in pending}
+        states = {need: row.state for need, row in rows.items() if row is not None}
+        key = keys[stage.name] = stage_key(stage, clip.id, keys, states, self._values, self._stack.label)
         held = self._store.stage(clip.id, stage.name)
         if held is not None and held.key == key:
             return False
@@ -267,14 +259,8 @@ class Runner:
                 self._fail(clip.id, stage.name, keys[stage.name], done)
             else:
                 result = StageResult(clip.id, stage.name, keys[stage.name], done.records, done.tables)
-                self._commit(dataclasses.replace(result, ms=round(done.ms, 3)))
-
-    def _applies(self, stage: Stage, source: Source) -> bool:
-        held = {"picture": source.kind in ("video", "image"), "sound": source.audio_rate_hz is not None, "any": True}
-        if stage.name == "assess":  # one source of evidence is enough
-            sources = (("picture", "faces"), ("sound", "voice_affect"))
-            return any(held[media] and self._stack.has(slot) for media, slot in sources)
-        return held[stage.media] and all(self._stack.has(slot) for slot in (*stage.must, *stage.also))
+                note = self._permit if stage.name == "faces" else None
+                self._commit(dataclasses.replace(result, ms=round(done.ms, 3), note=note))
 
     def _derived(self, clip: Clip, stage: Stage) -> tuple[list[Any], dict[str, Any]]:
         where = ("clip_id = ?", (clip.id,))

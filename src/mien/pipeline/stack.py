@@ -31,7 +31,7 @@ class Stack:
         self._specs: dict[str, tuple[AdapterSpec, Any]] = {}
         self._opinions: dict[str, dict[str, str]] = {}
         for slot, name in config.stack.model_dump().items():
-            if name != "off":
+            if name != "off" and (slot != "identity" or config.identity.enabled):
                 self._specs[slot] = self._spec(slot, name)
                 self._opinions[slot] = {name: slot}
         for slot, names in config.opinions.model_dump().items():
@@ -64,6 +64,10 @@ class Stack:
     @property
     def context(self) -> str:
         return self._config.context
+
+    @property
+    def identity_window_s(self) -> float:
+        return self._config.identity.window_s
 
     def slots(self) -> list[str]:
         return list(self._specs)

@@ -1,9 +1,9 @@
-"""Which stages of a clip a run would do: the runner's rules as a pure function over the ledger."""
+"""When a stage's result is still good: the key it is known by, and what a run would do with each stage of a clip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from mien.core import Clip, digest
 from mien.pipeline.config import Config
@@ -14,6 +14,37 @@ from mien.store import StageRow
 State = Literal["done", "to do", "waiting", "failed", "off"]
 ABSENT = "absent"
 _HELD: dict[str, State] = {"failed": "failed", WAITING_CODE: "waiting"}
+
+
+def values_of(config: Config) -> dict[str, Any]:
+    """What a stage's `params` may name: the sections of the configuration, and the keys of `analysis`."""
+    sections = config.model_dump(mode="json")
+    return sections | sections["analysis"]
+
+
+def stage_key(
+    stage: Stage,
+    clip_id: str,
+    keys: Mapping[str, str],
+    states: Mapping[str, str],
+    values: Mapping[str, Any],
+    label: Callable[[str], str],
+) -> str:
+    """The key under which a stage's result on a clip is known.
+
+    What it reads counts with its state, so that a stage whose input failed, or waited for a person, is done again once
+    that input is there.
+
+    Args:
+        keys: of the stages it needs. states: of those that are settled; one that is absent here is expected to work.
+        values: see `values_of`. label: slot → fingerprint of what fills it.
+    """
+    odd = {n: state for n in stage.needs if (state := states.get(n, "ok")) not in ("ok", "off")}
+    read = [f"{keys[n]}:{odd[n]}" if n in odd else keys[n] for n in stage.needs]
+    params = {name: values[name] for name in stage.params}
+    return digest(
+        stage.name, stage.version, params, clip_id, read, [label(slot) for slot in (*stage.slots, *stage.maybe)]
+    )
 
 
 def states_of(
@@ -33,15 +64,11 @@ def states_of(
     keys: dict[str, str] = {}
     after: dict[str, str] = {name: row.state for name, row in held.items()}
     found: dict[str, State] = {}
-    sections = config.model_dump(mode="json")
-    values = sections | sections["analysis"]
+    values = values_of(config)
     on = [s for s in STAGES if applies(s)]
     keys |= {s.name: ABSENT for s in STAGES if s not in on}
     for stage in sorted(on, key=lambda s: s.kind == "derived"):  # media stages first, each kind in its order
-        read = [keys[n] if after.get(n, "ok") in ("ok", "off") else f"{keys[n]}:{after[n]}" for n in stage.needs]
-        params = {name: values[name] for name in stage.params}
-        adapters = [label(slot) for slot in stage.slots]
-        key = digest(stage.name, stage.version, params, clip.id if clip else "", read, adapters)
+        key = stage_key(stage, clip.id if clip else "", keys, after, values, label)
         keys[stage.name] = key
         row = held.get(stage.name)
         if row is not None and row.key == key:

@@ -18,7 +18,7 @@ from typing import Any
 
 from mien.core import Clip, Frames, MienError, Sound
 from mien.core.records import Observation
-from mien.pipeline.boxes import Finder, StoredBoxes
+from mien.pipeline.boxes import FacesPass, Finder, StoredBoxes
 from mien.pipeline.config import Analysis
 from mien.pipeline.sound import segments_of, sound_pass, voice_pass, words_pass
 from mien.pipeline.stack import Stack
@@ -61,6 +61,23 @@ class _Line(threading.Thread):
         self._finder = stored or self.passes.get(names[0])
 
     def run(self) -> None:
+        try:
+            self._feed()
+            self._rejoin()
+        finally:
+            if isinstance(self._finder, FacesPass):
+                self._finder.wipe()
+
+    def _rejoin(self) -> None:
+        """Close the identity window, on the thread that filled it, and hand on which tracks were one person."""
+        if isinstance(self._finder, FacesPass) and self.names[0] not in self.broken:
+            with self._guarded(self.names[0]):
+                joined = self._finder.rejoined()
+                for work in self.passes.values() if joined else ():
+                    if hasattr(work, "renumber"):
+                        work.renumber(joined)
+
+    def _feed(self) -> None:
         first = self.names[0]
         while (frames := self.inbox.get()) is not None:
             found = None

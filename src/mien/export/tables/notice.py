@@ -44,7 +44,7 @@ def models_of(scope: Scope) -> list[Model]:
     held = store.adapters()
     named = [row for row in held if any(row["fingerprint"] in label for label in labels)]
     slots = {row["slot"] for row in named}
-    beside = {s for stage in STAGES if slots.intersection(stage.slots) for s in stage.slots} - slots
+    beside = {s for stage in STAGES if slots.intersection(stage.slots) for s in (*stage.slots, *stage.maybe)} - slots
     stack = Stack(scope.project.config)
     current = {stack.label(slot) for slot in beside if stack.has(slot)}
     chosen = named + [row for row in held if row["fingerprint"] in current]
