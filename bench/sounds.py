@@ -27,7 +27,7 @@ from mien.train.measures import auc
 from mien.train.voice import held_out
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
-BURSTS = 300
+BURSTS = 120
 F64 = npt.NDArray[np.float64]
 Segment = tuple[VocalSegment, float]
 """The longest segment of a recording and its mean speech probability."""
@@ -93,7 +93,7 @@ def words(vad: Any) -> list[str]:
     times = ", ".join(f"{t} {s / 1e6:.2f}-{e / 1e6:.2f}" for t, (s, e) in zip(heard.text, heard.span_us, strict=True))
     pitch = open_adapter("pitch.swiftf0", None, Device(threads=2))
     told = {"all": 0, "of passages called speech": 0}
-    bursts = list(_bursts(True))[:60]
+    bursts = list(_bursts(True))[:40]
     for x in bursts:
         given = Sound(x, 0)
         curve = vad.run(given)
@@ -157,7 +157,6 @@ CONDITIONS: dict[str, Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32
     "as recorded": lambda x: x,
     "0.8 s of each": _short,
     "low-passed at 3.4 kHz": _narrow,
-    "white noise, 20 dB": lambda x: _noisy(x, 20),
     "white noise, 10 dB": lambda x: _noisy(x, 10),
 }
 
@@ -200,7 +199,7 @@ def _bursts(apart: bool, names: tuple[str, ...] = ()) -> Iterator[npt.NDArray[np
         chosen = np.flatnonzero((person == apart) & kept)[:: 1 if names else 5]
         rows += [table["audio"][int(i)].as_py() for i in chosen]
     random.Random(3).shuffle(rows)
-    for audio in rows[: 80 if names else BURSTS]:
+    for audio in rows[: 40 if names else BURSTS]:
         yield np.asarray(soundfile.read(io.BytesIO(audio), dtype="float32")[0], np.float32)
 
 
