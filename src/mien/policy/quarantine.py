@@ -2,8 +2,8 @@
 
 Three rules, the strictest wins:
 
-1. Explicit content with an apparent or possible minor (an age interval that reaches below `adult_years`, an unknown age,
-   or nobody whose age could be estimated) is never displayed, exported or trained on. No argument changes that.
+1. Explicit content with an apparent or possible minor (an age interval that reaches below `adult_years`, an unknown
+   age, or nobody whose age could be estimated) is never displayed, exported or trained on. No argument changes that.
 2. Explicit content of known adults is quarantined until a person has cleared it; in `care` it stays quarantined.
 3. A gate that did not answer for every frame (missing, NaN, outside 0..1) closes everything. A person's clearance does
    not stand in for a gate: it has to run.
@@ -19,8 +19,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from mien.core import Context, MienError
-from mien.policy.display import ADULT_YEARS, EXPLICIT_LIMIT
+from mien.core import Context, MienError, Observation
+
+# Its authors read Open NSFW scores below 0.2 as safe and above 0.8 as explicit; everything from 0.2 on is withheld.
+EXPLICIT_LIMIT = 0.2
+# An age interval that reaches below this counts as an apparent minor (DESIGN §7).
+ADULT_YEARS = 25.0
+AGE_SDS = 2.0  # an age counts with this many standard deviations to both sides
+SENTENCES = {
+    "explicit-possible-minor": "explicit content with an apparent or possible minor, or age unknown: never shown, "
+    "exported or trained on",
+    "explicit": "explicit content: quarantined",
+    "explicit-cleared": "explicit content of adults, cleared by a person",
+    "explicit-gate-unknown": "the explicit-content gate has no answer for its picture",
+    "care-pictures": "reports in care hold no pictures of people",
+    "anomaly": "unlike the rest of the project: look at it",
+    "anomaly-unknown": "its rank within the project is no rank",
+}
 
 Reason = Literal[
     "explicit-possible-minor", "explicit", "explicit-cleared", "explicit-gate-unknown", "care-pictures", "anomaly",
@@ -118,6 +133,24 @@ def quarantine(
     if context == "care":
         return Quarantine(("care-pictures", *anomaly), False, True, True, False, strange)
     return Quarantine(anomaly, True, True, True, False, strange)
+
+
+def quarantine_of(
+    context: Context, observations: Sequence[Observation], explicit_score: float | None = None
+) -> Quarantine:
+    """Decide for a clip from what was observed of it; `explicit_score`: of one picture of it instead of the clip's.
+
+    Everybody whose presence was observed counts as a person; those without an estimated age have an unknown one.
+    """
+    held = {o.target: o.value for o in observations if o.target in ("explicit.max", "scene.anomaly")}
+    score = held.get("explicit.max") if explicit_score is None else explicit_score
+    ages = [
+        (o.value - AGE_SDS * (o.sd or 0), o.value + AGE_SDS * (o.sd or 0))
+        for o in observations
+        if o.target == "age" and o.value is not None
+    ]
+    people = sum(o.target == "presence" for o in observations)
+    return quarantine(context, (score,), ages, max(0, people - len(ages)), held.get("scene.anomaly"))
 
 
 def _all_adults(ages: Sequence[tuple[float, float]], people_without_age: int, rules: Rules) -> bool:

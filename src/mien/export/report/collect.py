@@ -29,12 +29,11 @@ from mien.export.report.data import ClipView, Event, ModelView, Picture, Project
 from mien.media import Decoder
 from mien.pipeline import Project as Opened
 from mien.pipeline import Stack
-from mien.policy import WAITING_CODE, may_show
+from mien.policy import SENTENCES, WAITING_CODE, quarantine_of
 from mien.reason import in_order
 
 PICTURES_PER_CLIP = 4
 PICTURE_SIDE_PX = 480
-AGE_SDS = 2.0
 BLUR_GROW = 0.35
 
 
@@ -135,16 +134,10 @@ def _pictures(
     project: Opened, stack: Stack, source: Source, clip: Clip, observations: list[Observation], blur: bool
 ) -> tuple[tuple[Picture, ...], str | None]:
     """Pictures of a clip, or the reason there are none. Each shown frame passes the gate itself, not only its clip."""
-    score = next((o.value for o in observations if o.target == "explicit.max"), None)
-    ages = [
-        (o.value - AGE_SDS * (o.sd or 0), o.value + AGE_SDS * (o.sd or 0))
-        for o in observations
-        if o.target == "age" and o.value is not None
-    ]
-    faces = sum(o.target == "presence" for o in observations)
-    decision = may_show(project.config.context, score, ages, max(0, faces - len(ages)))
-    if not decision.show:
-        return (), decision.reason
+    context = project.config.context
+    decision = quarantine_of(context, observations)
+    if not decision.display:
+        return (), "; ".join(SENTENCES[r] for r in decision.reasons)
     times = [
         clip.span.start_us + clip.span.duration_us * (2 * i + 1) // (2 * PICTURES_PER_CLIP)
         for i in range(PICTURES_PER_CLIP)
@@ -162,7 +155,7 @@ def _pictures(
         return (), "faces cannot be blurred: the slot 'faces' is off"
     held: list[Picture] = []
     for i in range(len(stills)):
-        if may_show(project.config.context, float(gate.value[i]), ages, max(0, faces - len(ages))).show:
+        if quarantine_of(context, observations, float(gate.value[i])).display:
             caption = "faces blurred" if blur else ""
             held.append(Picture(int(stills.t_us[i]), _jpeg(stills, i, boxes), caption))
     return (tuple(held), None) if held else ((), "no single picture passed the explicit-content gate")

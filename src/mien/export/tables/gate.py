@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mien.core import UNASSIGNED, Context, Observation, Source, Subject
-from mien.policy.quarantine import quarantine
+from mien.policy import quarantine_of
 
-AGE_SDS = 2.0  # an age counts with this many standard deviations to both sides
 _REFUSED = re.compile(r"(no|none|false|0|refused?|declined|denied|withdrawn|revoked|expired)\b", re.IGNORECASE)
 
 
@@ -45,14 +44,7 @@ def clip_withheld(what: str, source: Source, context: Context, observations: Seq
     """Why a clip may not leave: the explicit-content gate has not run on its picture, or quarantined it."""
     if source.kind == "audio":
         return None
-    score = next((o.value for o in observations if o.target == "explicit.max"), None)
-    ages = [
-        (o.value - AGE_SDS * (o.sd or 0), o.value + AGE_SDS * (o.sd or 0))
-        for o in observations
-        if o.target == "age" and o.value is not None
-    ]
-    people = sum(o.target == "presence" for o in observations)
-    decision = quarantine(context, () if score is None else (score,), ages, max(0, people - len(ages)))
+    decision = quarantine_of(context, observations)
     if decision.export:
         return None
     if "explicit-gate-unknown" in decision.reasons:
