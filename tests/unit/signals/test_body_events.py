@@ -167,6 +167,13 @@ def test_one_frame_is_no_hold() -> None:
     assert not _found(figure)
 
 
+def test_swinging_that_the_frame_rate_hides_is_not_stillness() -> None:
+    # 1.5 Hz at three frames a second: every frame shows the other side, straight lines through three frames are level
+    for hz in (1.4, 1.5, 1.6):
+        found = _found(skeleton(30, (Act("rocking", 8, 18, hz=hz, amplitude=0.12),), rate_hz=3, sitting=True))
+        assert not {"still", "freezing"} & {e.kind for e in found}
+
+
 def test_a_gap_splits_an_event_and_a_lost_frame_does_not() -> None:
     acts = (Act("hand_at_ear", 5, 15),)
     whole = skeleton(20, acts)

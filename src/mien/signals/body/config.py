@@ -34,8 +34,8 @@ class RockingConfig(Strict):
     """Periodic oscillation of the trunk in place.
 
     low_hz, high_hz: where periods are looked for, never above 0.45 × frame rate. cycles: least number. amplitude: half
-    of peak to peak. periodic: least share of the movement that one sinusoid explains (R²). in_place: the hips stay
-    within this range; the person's size stays within `size` (natural log).
+    of peak to peak. periodic: least share of the movement that one sinusoid explains (adjusted R²). in_place: the hips
+    stay within this range; the person's size stays within `size` (natural log).
     """
 
     low_hz: Positive = 0.3
@@ -125,7 +125,8 @@ class StillnessConfig(Strict):
     floor: root mean square speed of the points (slopes and mean over window_s each, jitter taken out), trunk
     lengths/s, below which a body is still. least_s: for how long. moved: mean motion of some limb (slopes over 0.5 s)
     within before_s ahead of it that makes stillness freezing. visible: least share of the points seen. min_rate_hz:
-    below it nothing is looked for: half a second apart, movement and jitter look the same.
+    below it nothing is looked for: half a second apart, movement and jitter look the same. jitter: where a limb's
+    points jump about by more (root mean square), it may as well be fast movement, and nobody is called still.
     """
 
     floor: Positive = 0.03
@@ -135,6 +136,7 @@ class StillnessConfig(Strict):
     before_s: Positive = 3.0
     visible: Share = 0.6
     min_rate_hz: Positive = 2.8
+    jitter: Positive = 0.07
 
 
 class TensionConfig(Strict):

@@ -67,7 +67,7 @@ def _oscillating(body: Body) -> F64:
 
 
 def _fitted(body: Body, signal: F64, t0: float, length: float, grid: F64, config: RockingConfig) -> Hit:
-    """R² is 0 where the window cannot be rocking: unseen, too little movement, or not in place."""
+    """Adjusted R² (Ezekiel 1930); 0 where the window cannot be rocking: unseen, little movement, or not in place."""
     low, high = np.searchsorted(body.t_s, [t0 - EPS_S, t0 + length + EPS_S])
     nothing = Hit(0.0, t0, t0 + length, config.low_hz, 0)
     rows = np.arange(low, high)[np.isfinite(signal[low:high]).all(axis=1)]
@@ -88,7 +88,9 @@ def _fitted(body: Body, signal: F64, t0: float, length: float, grid: F64, config
         weights = np.linalg.solve(wave.T @ wave, wave.T @ x)
         left = ((x - wave @ weights) ** 2).sum(axis=0)
         enough = np.linalg.norm(weights, axis=0) >= config.amplitude
-        r2 = np.where(enough, 1 - left / np.maximum(total, 1e-12), 0.0)
+        # adjusted for two weights and the frequency: few samples of noise follow some sinusoid quite well
+        share = left / np.maximum(total, 1e-12) * (len(t) - 3) / (len(t) - 6)
+        r2 = np.where(enough, 1 - share, 0.0)
         axis = int(np.argmax(r2))
         if r2[axis] > best.r2:
             best = Hit(float(r2[axis]), t0, t0 + length, float(hz), axis)

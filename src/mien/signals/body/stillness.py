@@ -28,7 +28,8 @@ def stillness(body: Body, config: StillnessConfig) -> list[BodyEvent]:
     busiest = np.fmax.reduce([fast[f"motion_{limb}"] for limb in LIMBS])
     state = hysteresis(speed, config.floor, 1.3 * config.floor)
     # what swings within the window has no slope over it, and part of it would pass for jitter
-    state[(busiest >= config.moved) & (state == 1)] = 0
+    restless = _restless(body, config.window_s)
+    state[((busiest >= config.moved) | (restless > config.jitter)) & (state == 1)] = 0
     found: list[BodyEvent] = []
     taken = -1
     for rows in runs(body.t_s, state, body.bridge_s, body.step_s):
@@ -69,6 +70,12 @@ def net_speed(body: Body, window_s: float) -> F64:
     sigma2 = rolling_mean(t, mean_of([_jitter(t, p) for p in places]), window_s)
     net = rolling_mean(t, v2, window_s) - np.where(np.isfinite(sigma2), sigma2, 0) / np.maximum(spread, 1e-6)
     return np.where(np.isfinite(v2), np.sqrt(np.maximum(net, 0)) / body.scale, np.nan)
+
+
+def _restless(body: Body, window_s: float) -> F64:
+    """Jitter `[n]` of the limb that has most of it, trunk lengths, over the window."""
+    limbs = [mean_of([_jitter(body.t_s, body.at[p]) for p in points]) for points in LIMBS.values()]
+    return np.sqrt(rolling_mean(body.t_s, np.fmax.reduce(limbs), window_s)) / body.scale
 
 
 def _jitter(t_s: F64, at: F64) -> F64:
