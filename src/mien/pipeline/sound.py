@@ -18,6 +18,9 @@ from mien.signals.vocal import VocalSegment, passages, spoken, vocal_segments
 
 RULE, QUALITY = "rule.vocal-segments@2", "rule.sound-quality@1"
 PITCH = ("f0_hz", "voicing")
+COLOUR = ("spread_hz", "slope_db_per_octave")  # MFCC come close to a print of the voice: used, never stored
+EDGE_US = 300_000  # attack and decay lie partly outside what counts as vocal
+ROUGH_ABOVE_HZ = 160.0  # a lower pitch beats within the band of roughness itself
 STEP_US = 50_000
 CLIP_US, LEAST_CONTEXT_US = 2_000_000, 300_000
 KEPT = ("energy_dbfs", "centroid_hz", "flatness", "harmonicity_db")
@@ -31,7 +34,7 @@ def sound_pass(clip: Clip, sound: Sound, stack: Stack) -> tuple[list[Any], dict[
     pitch: Curve | None = stack.get("pitch").run(sound) if stack.has("pitch") else None
     t_us = np.arange(-(-clip.span.start_us // STEP_US) * STEP_US, clip.span.end_us, STEP_US)
     data: dict[str, Any] = {"t_us": t_us}
-    named = (acoustics, KEPT), (colour, colour.names), (rough, rough.names), (vad, ("speech",)), (pitch, PITCH)
+    named = (acoustics, KEPT), (colour, COLOUR), (rough, rough.names), (vad, ("speech",)), (pitch, PITCH)
     for curve, names in named:
         for name in names:
             data[name] = _sampled(curve, name, t_us)
@@ -67,10 +70,12 @@ def _segment(
     f0 = _within(pitch, "f0_hz", span)
     level = _within(acoustics, "energy_dbfs", span)
     roughs = _within(rough, "roughness", span)
-    roughs = roughs[np.isfinite(roughs)].astype(np.float64)
+    at = rough.t0_us + np.arange(len(rough)) * rough.hop_us
+    sung = _at(pitch, "f0_hz", at[(at >= span.start_us) & (at < span.end_us)]) > ROUGH_ABOVE_HZ
+    roughs = roughs[np.isfinite(roughs) & sung].astype(np.float64)
     voiced = f0[np.isfinite(f0)]
     share = round(segment.speech if math.isnan(segment.talk) else segment.talk, 6)
-    made = shape(acoustics, span)
+    made = shape(acoustics, Span(max(0, span.start_us - EDGE_US), span.end_us + EDGE_US))
     n = len(level)
     rows = [
         observe(
@@ -105,7 +110,7 @@ def _segment(
         ),
     ]
     figures = {
-        "vocal.roughness": (float(roughs.mean()) if len(roughs) else math.nan, "0..1", "rule.envelope@1"),
+        "vocal.roughness": (float(np.median(roughs)) if len(roughs) else math.nan, "0..1", "rule.envelope@1"),
         "vocal.attack": (made.attack_s, "s", "rule.envelope@1"),
         "vocal.decay": (made.decay_s, "s", "rule.envelope@1"),
         "vocal.beat": (made.modulation_hz, "Hz", "rule.envelope@1"),
@@ -210,15 +215,20 @@ def _within(curve: Curve, name: str, span: Span) -> np.ndarray[Any, Any]:
     return _column(curve, name)[(t >= span.start_us) & (t < span.end_us)]
 
 
-def _sampled(curve: Curve | None, name: str, t_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """The row of a curve that covers the middle of each grid cell; NaN outside."""
+def _at(curve: Curve, name: str, t_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The row of a curve that covers each time, float32; NaN outside."""
     out = np.full(len(t_us), np.nan, np.float32)
-    if curve is None or not len(curve):
-        return out
-    row = (t_us + STEP_US // 2 - curve.t0_us) // curve.hop_us
+    row = (t_us - curve.t0_us) // curve.hop_us
     inside = (row >= 0) & (row < len(curve))
     out[inside] = _column(curve, name)[row[inside]]
     return out
+
+
+def _sampled(curve: Curve | None, name: str, t_us: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The row of a curve that covers the middle of each grid cell; NaN outside."""
+    if curve is None or not len(curve):
+        return np.full(len(t_us), np.nan, np.float32)
+    return _at(curve, name, t_us + STEP_US // 2)
 
 
 def stored_sound(held: Any) -> dict[str, np.ndarray[Any, Any]]:
