@@ -9,9 +9,11 @@ import sys
 import bench
 from bench.record import record
 
+HELPERS = ("record", "table", "__main__")  # modules that measure nothing
+
 
 def main() -> int:
-    names = sorted(m.name for m in pkgutil.iter_modules(bench.__path__) if m.name not in ("record", "__main__"))
+    names = sorted(m.name for m in pkgutil.iter_modules(bench.__path__) if m.name not in HELPERS)
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         print("usage: python -m bench NAME [args]\n" + "\n".join(f"  {n}" for n in names), file=sys.stderr)
         return 2

@@ -9,6 +9,7 @@ the run and its decoding child.
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections import defaultdict
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -49,8 +51,17 @@ def main(args: list[str]) -> list[str]:
         shutil.rmtree(folder)
 
 
-def footage(path: Path, seconds: float) -> Path:
-    """The composite of the demo at 640×360, encoded once and repeated packet by packet until `seconds`."""
+def footage(
+    path: Path,
+    seconds: float,
+    size: tuple[int, int] = (WIDTH, HEIGHT),
+    sound: Path | None = None,
+    starts_s: tuple[float, ...] = (),
+) -> Path:
+    """The composite of the demo, scaled to `size`, encoded once and repeated packet by packet until `seconds`.
+
+    `sound` at `starts_s` takes the place of the demo's laughter.
+    """
     import av
 
     from mien.models.weights import resolve, select
@@ -59,17 +70,17 @@ def footage(path: Path, seconds: float) -> Path:
     entries = select(["sample.demo-video", "sample.demo-laugh"])
     whole, once = path.with_suffix(".whole.mp4"), path.with_suffix(".once.mp4")
     video_file, laugh = (resolve(e.weights).only for e in entries)
-    with_sound(video_file, laugh, LAUGHING_FROM_S, whole)
+    with_sound(video_file, sound or laugh, starts_s if sound else LAUGHING_FROM_S, whole)
     with av.open(str(whole)) as source, av.open(str(once), "w") as target:
-        picture, sound = source.streams.video[0], source.streams.audio[0]
+        picture, heard = source.streams.video[0], source.streams.audio[0]
         video = target.add_stream(
             "libx264", rate=picture.average_rate or 25, options={"crf": "23", "preset": "veryfast"}
         )
-        video.width, video.height, video.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        audio = target.add_stream("aac", rate=sound.rate, layout=sound.layout.name)
-        for frame in source.decode(picture, sound):
+        video.width, video.height, video.pix_fmt = *size, "yuv420p"
+        audio = target.add_stream("aac", rate=heard.rate, layout=heard.layout.name)
+        for frame in source.decode(picture, heard):
             if isinstance(frame, av.VideoFrame):
-                target.mux(video.encode(frame.reformat(WIDTH, HEIGHT)))
+                target.mux(video.encode(frame.reformat(*size)))
             elif isinstance(frame, av.AudioFrame):
                 target.mux(audio.encode(frame))
         target.mux(video.encode(None))
@@ -97,17 +108,16 @@ def footage(path: Path, seconds: float) -> Path:
     return path
 
 
-def subprocess_run(root: Path, video: Path) -> tuple[float, float, float]:
-    """(wall s, peak MB of the process, peak MB with its children) of one `mien run`."""
+def subprocess_run(root: Path, video: Path, env: Mapping[str, str] | None = None) -> tuple[float, float, float]:
+    """(wall s, peak MB of the process, peak MB with its children) of one `mien run`, with `env` added."""
     import psutil
 
     from mien.pipeline import Project
 
     Project.init(root, "research").close()
     started = time.perf_counter()
-    with subprocess.Popen(
-        [sys.executable, "-m", "mien", "-C", str(root), "run", str(video)], stderr=subprocess.DEVNULL
-    ) as run:
+    command = [sys.executable, "-m", "mien", "-C", str(root), "run", str(video)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **(env or {})}) as run:
         watched = psutil.Process(run.pid)
         own = both = 0
         while run.poll() is None:
