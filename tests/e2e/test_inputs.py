@@ -155,7 +155,7 @@ def test_what_the_document_shows_can_be_done(tmp_path, monkeypatch):
         picture(work / name, seed)
     monkeypatch.chdir(work)
     ran = 0
-    for kind, name, text in re.findall(r"```(\w+)(?: file=(\S+))?\n(.*?)```", DOC, re.S):
+    for kind, name, text in re.findall(r"```(\w+)(?: title=\"(\S+)\")?\n(.*?)```", DOC, re.S):
         if name:
             (work / name).parent.mkdir(parents=True, exist_ok=True)
             with (work / name).open("a", encoding="utf-8") as file:
