@@ -3,6 +3,6 @@
 What may enter: deterministic engines, prompts, parsers and the audit of claims. No I/O.
 """
 
-from mien.reason.ledger import ENGINE, Ledger, in_order, reason
+from mien.reason.ledger import ENGINE, Ledger, in_order, movement, reason
 
-__all__ = ["ENGINE", "Ledger", "in_order", "reason"]
+__all__ = ["ENGINE", "Ledger", "in_order", "movement", "reason"]

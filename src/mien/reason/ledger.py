@@ -290,24 +290,30 @@ _WITH = {
 }
 
 
+def movement(row: Observation) -> str:
+    """What a pose event or an interaction says, as words after a name: "has a hand at the ear (left)"; else ""."""
+    room, _, kind = row.target.partition(".")
+    words = {"body": _MOVEMENTS, "interaction": _WITH}.get(room, {}).get(kind)
+    if words is None or row.value is None:
+        return ""
+    detail = _top(row.dist) if row.dist else ""
+    return words.format(value=row.value, detail=detail, label=detail)
+
+
 def _observed_bodies(writer: _Writer, ledger: Ledger) -> None:
     """One claim per track and kind of movement: the longest stretch, and how many more there are."""
     groups: dict[tuple[str, str], list[Observation]] = {}
     for row in ledger.observations:
-        room, _, kind = row.target.partition(".")
-        if row.track_id and row.value is not None and kind in {"body": _MOVEMENTS, "interaction": _WITH}.get(room, {}):
-            label = _top(row.dist) if room == "interaction" else ""
+        if row.track_id and movement(row):
+            label = _top(row.dist) if row.target.startswith("interaction.") else ""
             groups.setdefault((row.track_id, f"{row.target} {label}"), []).append(row)
     for (track, _), rows in sorted(groups.items(), key=lambda g: g[1][0].span.start_us):
         longest = max(rows, key=lambda o: (o.span.duration_us, -o.span.start_us))
-        room, _, kind = longest.target.partition(".")
-        detail = _top(longest.dist) if longest.dist else ""
-        words = (_MOVEMENTS if room == "body" else _WITH)[kind].format(value=longest.value, detail=detail, label=detail)
         more = f"; {len(rows) - 1} more such stretch(es)" if len(rows) > 1 else ""
         writer.add(
             "observation",
             f"{longest.target} count = {len(rows)}",
-            f"{writer.who(track).capitalize()} {words} from {clock(longest.span.start_us)} to "
+            f"{writer.who(track).capitalize()} {movement(longest)} from {clock(longest.span.start_us)} to "
             f"{clock(longest.span.end_us)}{more}.",
             longest.span,
             track,

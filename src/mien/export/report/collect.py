@@ -30,7 +30,7 @@ from mien.media import Decoder
 from mien.pipeline import Project as Opened
 from mien.pipeline import Stack
 from mien.policy import SENTENCES, WAITING_CODE, quarantine_of
-from mien.reason import in_order
+from mien.reason import in_order, movement
 
 PICTURES_PER_CLIP = 4
 PICTURE_SIDE_PX = 480
@@ -109,6 +109,10 @@ def _events(observations: list[Observation]) -> list[Event]:
             found.append(Event(o.id, "vocal", text, o.span))
         elif o.target == "presence":
             found.append(Event(o.id, "presence", "in view", o.span, o.track_id))
+        elif text := movement(o):
+            found.append(Event(o.id, "movement", text, o.span, o.track_id))
+        elif o.target == "word":
+            found.append(Event(o.id, "word", o.dist[0][0], o.span))
     return sorted(found, key=lambda e: (e.span, e.id))
 
 
