@@ -70,7 +70,7 @@ def test_every_model_is_there_with_its_licences_and_errors():
 def test_defaults_are_those_of_the_configuration(monkeypatch):
     page = table.page(table.Costs())
     assert [row(page, f"expression.{n}")[2] for n in ("faceapi", "minixception", "facex")] == ["yes", "pooled", "off"]
-    other = untouched().model_copy(update={"stack": Slots(pose="pose.blazepose")})
+    other = untouched().model_copy(update={"stack": Slots.model_validate({"pose": "pose.blazepose"})})
     before = [row(page, n)[2] for n in ("pose.movenet", "pose.blazepose")]
     monkeypatch.setattr(table, "untouched", lambda: other)
     page = table.page(table.Costs())
