@@ -97,7 +97,7 @@ def test_the_tutorial_can_be_followed(tmp_path, monkeypatch, capsys):
                 assert "Traceback" not in run.stderr
                 told.setdefault(line, []).append(run.stdout + run.stderr)
     first, again = (
-        int(re.search(r"(\d+) stage\(s\) done", told[line][0])[1])
+        int(re.findall(r"(\d+) stage\(s\) done", told[line][0])[0])
         for line in ("mien -C diary run videos", "mien -C diary run")
     )
     assert first > again > 0
