@@ -42,14 +42,8 @@ def explain(project: Project, record_id: str, why: bool) -> dict[str, Any]:
         out["claims"] = [plain(c) for c in store.all(Claim, "trace_id = ?", (record.id,))]
     fingerprint = getattr(record, "adapter", None)
     labels = {fingerprint} if fingerprint else {o["adapter"] for o in out.get("evidence", [])}
-    out["models"] = _models(project, {part for label in labels for part in label.split("+rule")[0:1] + _parts(label)})
+    out["models"] = _models(project, labels)
     return out
-
-
-def _parts(label: str) -> list[str]:
-    """`rule.x@1+name@1+aaaa.bbbb` names a rule and the model it reads."""
-    head, _, rest = label.partition("+")
-    return [rest] if head.startswith("rule.") and rest else []
 
 
 def _observations(project: Project, ids: Any) -> list[Observation]:
@@ -59,17 +53,17 @@ def _observations(project: Project, ids: Any) -> list[Observation]:
 
 
 def _models(project: Project, labels: set[str]) -> list[dict[str, Any]]:
+    """Models that the labels name: a rule's label holds those of the models it reads, a pool's those it pooled."""
     stack = Stack(project.config)
-    specs = {stack.label(slot): stack.spec(slot) for slot in stack.slots()}
+    specs = {str(stack.fingerprint(slot)): stack.spec(slot) for slot in stack.slots()}
     out: list[dict[str, Any]] = []
-    for label in sorted(labels):
-        held = project.store.adapter(label)
-        if held:
-            spec = specs.get(label)
+    for held in project.store.adapters():
+        if any(held["fingerprint"] in label for label in labels):
+            spec = specs.get(held["fingerprint"])
             licences = plain(spec.weights.licences) if spec and spec.weights else None
             measured = [plain(m) for m in spec.measured] if spec else []
             out.append({**held, "licences": licences, "measured": measured})
-    return out
+    return sorted(out, key=lambda row: row["fingerprint"])
 
 
 def tell(found: dict[str, Any]) -> None:

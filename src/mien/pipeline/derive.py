@@ -25,6 +25,7 @@ Answer = tuple[list[Any], dict[str, Any]]
 GRID_US = 200_000
 FUSION = "fusion@1"
 OU = "rule.ou-kalman@1"
+NEAR_SPEECH_US = 1_500_000
 FULL_VOICE_US = 600_000  # a vocal sound this long within a window counts fully
 
 HEAD = ("yaw", "pitch", "roll")
@@ -249,11 +250,11 @@ def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> Sour
             f"the voice head knows {', '.join(prior)}, but fusion.states names {', '.join(config.names)}",
             "name the same states, use a head that knows them, or set stack.voice_affect to 'off'",
         )
-    # To speech the head mostly says "pleasure", even to neutral reading (docs/log.md): it counts only as far as the
-    # speech detector doubts that there are words.
-    speech = {o.span: dict(o.dist)["speech"] for o in view.of("vocal.kind")}
+    # To speech the head mostly says "pleasure", even to neutral reading (docs/log.md): it counts only as far as there
+    # is doubt that there are words.
+    talk = _talk(view)
     overlap = np.array([o.span.overlap_us(window) for o in heard], np.float64)
-    wordless = np.array([1 - speech.get(o.span, 0.0) for o in heard])
+    wordless = np.array([1 - talk.get(o.span, 0.0) for o in heard])
     worth = overlap * wordless * np.array([o.quality or 0.0 for o in heard])
     if not worth.any():
         return None
@@ -273,6 +274,21 @@ def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> Sour
         tuple(o.id for o in heard),
         "; ".join(notes),
     )
+
+
+def _talk(view: View) -> dict[Span, float]:
+    """How speech-like each vocal segment is. In and near speech the detector is believed as well: a drawn-out word
+    between others is articulated little, and is no cry."""
+    held = {o.span: dict(o.dist)["speech"] for o in view.of("vocal.kind")}
+    share = {o.span: o.value or 0.0 for o in view.of("vocal.detected_speech")}
+    spoken = [span for span, talk in held.items() if talk >= 0.5]
+
+    def near(span: Span) -> bool:
+        return any(
+            o.start_us - NEAR_SPEECH_US < span.end_us and span.start_us < o.end_us + NEAR_SPEECH_US for o in spoken
+        )
+
+    return {span: max(talk, share.get(span, 0.0)) if near(span) else talk for span, talk in held.items()}
 
 
 def claims_stage(view: View, assessments: list[Assessment], missing: tuple[str, ...]) -> Answer:

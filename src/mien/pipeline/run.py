@@ -299,6 +299,8 @@ class Runner:
             said.append("faces: there is no picture, or it was not analysed")
         if "body" not in rows or rows["body"].state == "off":
             said.append("body: posture and movement were not looked at")
+        elif not self._store.all(Observation, "clip_id = ? AND target = 'body.motion_body'", (clip.id,)):
+            said.append("body: too little of anybody was in view to measure posture or movement")
         return tuple(said)
 
     def _silent(self, clip: Clip) -> bool:

@@ -116,6 +116,9 @@ def _segment(
         "vocal.beat": (made.modulation_hz, "Hz", "rule.envelope@1"),
         "vocal.articulation": (segment.articulation, "mfcc distance", "rule.timbre@1"),
     }
+    rows.append(
+        observe(clip, "vocal.detected_speech", span, stack.label("vad"), value=segment.speech, unit="share", n=n)
+    )
     return rows + [
         observe(clip, target, span, by, value=value, unit=unit, n=n) for target, (value, unit, by) in figures.items()
     ]

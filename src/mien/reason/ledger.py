@@ -315,7 +315,7 @@ def _observed_bodies(writer: _Writer, ledger: Ledger) -> None:
             f"{longest.target} count = {len(rows)}",
             f"{writer.who(track).capitalize()} {movement(longest)} from {clock(longest.span.start_us)} to "
             f"{clock(longest.span.end_us)}{more}.",
-            longest.span,
+            Span(min(o.span.start_us for o in rows), max(o.span.end_us for o in rows)),
             track,
             tuple(o.id for o in sorted(rows, key=lambda o: o.span.start_us)),
         )
