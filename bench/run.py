@@ -26,6 +26,8 @@ from typing import Any
 import numpy as np
 
 WIDTH, HEIGHT = 640, 360
+# Without what came after faces and voices: bodies, scenes, and a second opinion on expression.
+FIRST = {"MIEN_STACK__POSE": "off", "MIEN_STACK__SCENE": "off", "MIEN_OPINIONS__EXPRESSION": "[]"}
 
 
 def main(args: list[str]) -> list[str]:
@@ -44,6 +46,9 @@ def main(args: list[str]) -> list[str]:
             wall, own, both = subprocess_run(folder / f"project-{m:g}", video)
             peaks.append(both)
             lines.append(f"| {m:g} min | {wall:.1f} | {m * 60 / wall:.2f} | {own:.0f} | {both:.0f} |")
+        least = minutes[0]
+        wall, own, both = subprocess_run(folder / "first", videos[least], FIRST)
+        lines.append(f"| {least:g} min, first stack | {wall:.1f} | {least * 60 / wall:.2f} | {own:.0f} | {both:.0f} |")
         if len(peaks) > 1:
             lines.append(f"\nmemory {minutes[-1]:g} min ÷ {minutes[0]:g} min: {peaks[-1] / peaks[0]:.3f}")
         return [*lines, "", *overhead(folder / "inside", videos[minutes[0]], minutes[0] * 60)]
