@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import json
 import sqlite3
+import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,6 +94,7 @@ class Store:
                 self._take_lock(root)
                 undo.callback(self._unlock)
             self._db = self._connect(write or root is None)
+            weakref.finalize(self, self._db.close)  # a project that nobody closed is closed when it is forgotten
             undo.callback(self._db.close)
             if root is not None and write:
                 self._sweep()

@@ -1,5 +1,6 @@
 """Entries in the record: subjects by a code, facts, labels, failures, second runs, what is gone."""
 
+import contextlib
 import sqlite3
 
 import pytest
@@ -97,10 +98,15 @@ def test_no_file_of_the_project_holds_the_name_of_a_person(desk, table, tmp_path
 def test_a_second_run_writes_nothing_and_a_changed_cell_only_its_item(desk, table):
     desk.take(table)
     assert len(desk.written) == 3 + 2
-    before = sqlite3.connect(desk.root / "mien.db").execute("SELECT * FROM stages").fetchall()
+
+    def stages() -> list[tuple]:
+        with contextlib.closing(sqlite3.connect(desk.root / "mien.db")) as db:
+            return db.execute("SELECT * FROM stages").fetchall()
+
+    before = stages()
     assert desk.take(table) == ()
     assert desk.written == []
-    assert sqlite3.connect(desk.root / "mien.db").execute("SELECT * FROM stages").fetchall() == before
+    assert stages() == before
     table.write_text(table.read_text().replace("glad,kitchen,1", "merry,bath,1"))
     desk.take(table)
     (changed,) = desk.written
