@@ -75,7 +75,8 @@ def test_thirty_kills_lose_nothing(tmp_path, short_real_clip):
             assert known <= held, f"acknowledged and lost: {known - held}"
             if run.returncode == 0:
                 finished += 1
-                assert known == everything
+                # A commit whose acknowledgement died with the process is there, too: held, not said again.
+                assert everything <= held
                 assert dump(root) == expected
                 break
     assert finished == rounds

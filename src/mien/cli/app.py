@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,8 +32,21 @@ Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
 def main() -> None:
     """Entry point: expected errors become one line and a hint."""
-    with errors():
-        app()
+    code: Any = 0
+    try:
+        with errors():
+            app()
+    except SystemExit as stop:
+        code = stop.code
+    if code is not None and not isinstance(code, int):
+        raise SystemExit(code)
+    atexit._run_exitfuncs()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    # Everything is committed. On a busy machine the threads of native libraries sometimes abort the interpreter's
+    # teardown ("terminate called without an active exception"), and a command that had worked would report a failure.
+    os._exit(code or 0)
 
 
 @app.callback()
