@@ -47,8 +47,7 @@ class ExpressionPass(PerFace):
     def _opinion(name: str, model: Any, seen: Tracked) -> Distribution:
         if name != GEOMETRY:
             return model.run(seen.faces)
-        answer = prototypes.expression(descriptors.describe(model.run(seen.faces)))
-        return answer
+        return prototypes.expression(descriptors.describe(model.run(seen.faces)))
 
     def finish(self) -> tuple[list[Any], dict[str, Any]]:
         c, several = len(self._labels), len(self._models) > 1

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -373,10 +372,6 @@ class Store:
 
     def array_names(self) -> list[str]:
         return [row[0] for row in self._db.execute("SELECT name FROM arrays ORDER BY name")]
-
-    def adapter(self, fingerprint: str) -> dict[str, Any] | None:
-        row = self._db.execute("SELECT * FROM adapters WHERE fingerprint=?", (fingerprint,)).fetchone()
-        return {**dict(row), "config": json.loads(row["config"])} if row else None
 
     def adapters(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self._db.execute("SELECT * FROM adapters ORDER BY slot, name")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -53,9 +54,9 @@ class ExpressionNet(OnnxAdapter):
         seen = [x, np.ascontiguousarray(x[:, :, ::-1])] if self._config.mirror else [x]
         return tempered(geometric_mean([self._net.run(v)[0][0] for v in seen]), self._config.temperature)[[*self.order]]
 
+    @abstractmethod
     def _input(self, cut: U8) -> Array:
         """The cut-out `[side side 3]` as the network wants it, float32 `[1 side side c]`."""
-        raise NotImplementedError
 
 
 @adapter
