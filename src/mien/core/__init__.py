@@ -18,22 +18,8 @@ from mien.core.adapters import (
     filed,
     fingerprint,
 )
-from mien.core.batches import (
-    COCO_POINTS,
-    SAMPLE_RATE_HZ,
-    Boxes,
-    Curve,
-    Distribution,
-    Embeddings,
-    Faces,
-    Frames,
-    Keypoints,
-    Landmarks,
-    People,
-    Scalars,
-    Sound,
-    Words,
-)
+from mien.core.answers import COCO_POINTS, Affect, Distribution, Embeddings, Keypoints, Landmarks, Scalars
+from mien.core.batches import Boxes, FacePeople, Faces, Frames, People, Windows
 from mien.core.errors import MienError, missing_extra
 from mien.core.records import (
     UNASSIGNED,
@@ -58,7 +44,9 @@ from mien.core.records import (
     clip_id,
     label_key,
 )
+from mien.core.sounds import SAMPLE_RATE_HZ, Curve, Sound, States, Words
 from mien.core.spans import US, Span, clock, content_id, digest
+from mien.core.texts import Ask, Asks, Message, Replies, Reply
 from mien.core.version import VERSION
 
 __all__ = [
@@ -69,6 +57,9 @@ __all__ = [
     "VERSION",
     "Adapter",
     "AdapterSpec",
+    "Affect",
+    "Ask",
+    "Asks",
     "Assessment",
     "Asset",
     "Attribute",
@@ -82,6 +73,7 @@ __all__ = [
     "Dist",
     "Distribution",
     "Embeddings",
+    "FacePeople",
     "Faces",
     "Failure",
     "Fingerprint",
@@ -91,9 +83,12 @@ __all__ = [
     "Landmarks",
     "Licences",
     "Measured",
+    "Message",
     "MienError",
     "Observation",
     "People",
+    "Replies",
+    "Reply",
     "Run",
     "Scalars",
     "Setting",
@@ -101,6 +96,7 @@ __all__ = [
     "Sound",
     "Source",
     "Span",
+    "States",
     "Strict",
     "Subject",
     "Trace",
@@ -108,6 +104,7 @@ __all__ = [
     "Verdict",
     "WeightFiles",
     "Weights",
+    "Windows",
     "Words",
     "adapter",
     "clip_id",

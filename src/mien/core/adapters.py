@@ -27,11 +27,16 @@ class Strict(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Licences:
-    """Three licences apart: of the code that runs it, of the weights, of their training data (SPDX or words)."""
+    """Three licences apart: of the code that runs it, of the weights, of their training data (SPDX or words).
+
+    accept: the name under which a user must accept the terms before the files are fetched or used, where they forbid
+    what most users do (`AGPL-3.0`, `research-only` …); "" where nothing needs to be accepted.
+    """
 
     code: str
     weights: str
     training_data: str
+    accept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +66,21 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """All files of one model. `runtime` names the files that `open` receives (after conversion)."""
+    """All files of one model. `runtime` names the files that `open` receives (after conversion).
+
+    Attributes:
+        assets: what `mien models pull` fetches; none where the published file is of a kind that only
+            `mien models add` may open (.pth, .bin, .h5), or needs an account.
+        bring: such published files, for `mien models add`: where each is, and its sha256 ("" where it could not be
+            checked). Its tensors become the one run-time file under their published names.
+    """
 
     model: str
     assets: tuple[Asset, ...]
     licences: Licences
     runtime: tuple[str, ...]
     note: str = ""
+    bring: tuple[Asset, ...] = ()
 
     @property
     def sha256(self) -> str:
@@ -92,9 +105,12 @@ class WeightFiles:
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """Where a model runs. `threads`: how many items of a batch run side by side, one thread each (deterministic)."""
+    """Where a model runs. `threads`: how many items of a batch run side by side, one thread each (deterministic).
 
-    name: Literal["cpu"] = "cpu"
+    `cuda` is asked for, never guessed, and what cannot run there says so instead of falling back.
+    """
+
+    name: Literal["cpu", "cuda"] = "cpu"
     threads: int = 2
 
 

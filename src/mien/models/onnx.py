@@ -22,7 +22,11 @@ Array = npt.NDArray[Any]
 
 
 class OnnxNet:
-    """An ONNX network on the CPU. `run` is thread-safe; `map` keeps order."""
+    """An ONNX network on the CPU, or with onnxruntime's CUDA provider. `run` is thread-safe; `map` keeps order.
+
+    Raises:
+        MienError: `weights.unreadable`, `device.unavailable`.
+    """
 
     def __init__(self, model: Path | bytes, device: Device) -> None:
         import onnxruntime as ort
@@ -33,12 +37,17 @@ class OnnxNet:
         options.log_severity_level = 3
         source = model if isinstance(model, bytes) else str(model)
         name = "the model in memory" if isinstance(model, bytes) else model.name
+        wanted = "CUDAExecutionProvider" if device.name == "cuda" else "CPUExecutionProvider"
+        if wanted not in ort.get_available_providers():
+            raise _no_cuda("this onnxruntime was built without it")
         try:
-            self._session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session = ort.InferenceSession(source, options, providers=[wanted])
         except Exception as error:
             raise MienError(
                 "weights.unreadable", f"{name} is not a usable ONNX file: {error}", "run 'mien models verify'"
             ) from error
+        if wanted not in self._session.get_providers():  # onnxruntime would go on quietly on the CPU
+            raise _no_cuda("its libraries or the driver are missing")
         self.inputs = [i.name for i in self._session.get_inputs()]
         self.input_shapes = [i.shape for i in self._session.get_inputs()]
         self.outputs = [o.name for o in self._session.get_outputs()]
@@ -57,6 +66,15 @@ class OnnxNet:
         if self._pool:
             self._pool.shutdown()
             self._pool = None
+
+
+def _no_cuda(why: str) -> MienError:
+    return MienError(
+        "device.unavailable",
+        f"onnxruntime cannot use CUDA: {why}",
+        "use --device cpu, or: pip uninstall onnxruntime && pip install 'mien[cuda]' (the two packages overwrite each "
+        "other; 'mien doctor' shows which is in force)",
+    )
 
 
 def stacked(rows: Sequence[Array], width: tuple[int, ...]) -> Array:

@@ -1,0 +1,1 @@
+"""Models of language, with or without pictures: one file per runtime, one way to read what they say."""
