@@ -1,4 +1,4 @@
-"""What a model of language wrote becomes a reply: thinking apart, schema held, never a half answer taken for a whole."""
+"""What a model of language wrote becomes a reply: thinking apart, schema held, a half answer never taken for whole."""
 
 import pytest
 

@@ -62,7 +62,7 @@ def read(
     """
     import jsonschema
 
-    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
+    counts: dict[str, Any] = {"input_tokens": input_tokens, "output_tokens": output_tokens}
     parts = split(text, ask.think)
     if parts is None:
         return Reply("", "truncated", text.removeprefix(OPEN).strip(), reason="language.no-answer", **counts)
