@@ -18,10 +18,12 @@ import pytest
 from mien.core import (
     COCO_POINTS,
     SAMPLE_RATE_HZ,
+    Affect,
     Boxes,
     Curve,
     Distribution,
     Embeddings,
+    FacePeople,
     Faces,
     Frames,
     Keypoints,
@@ -85,6 +87,19 @@ def rows_of_people(batch: People, rows: list[int]) -> People:
     return People(part.frames, part.boxes)
 
 
+def face_people(n: int) -> FacePeople:
+    """One face a frame at the light square and the body below it; every third has none."""
+    seen = faces(n)
+    body = seen.boxes.xyxy + np.array([-20, -4, 20, 60], np.float32)
+    body[2::3] = np.nan
+    return FacePeople(seen.frames, seen.boxes, body)
+
+
+def rows_of_face_people(batch: FacePeople, rows: list[int]) -> FacePeople:
+    part = rows_of_faces(Faces(batch.frames, batch.boxes), rows)
+    return FacePeople(part.frames, part.boxes, batch.body[rows])
+
+
 def sounds(n: int) -> list[Sound]:
     t = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     return [Sound((0.3 * np.sin(2 * np.pi * (120 + 60 * i) * t)).astype(np.float32), 0) for i in range(n)]
@@ -104,6 +119,7 @@ KINDS: dict[type, Kind] = {
     Frames: Kind(frames, rows_of_frames),
     Faces: Kind(faces, rows_of_faces),
     People: Kind(people, rows_of_people),
+    FacePeople: Kind(face_people, rows_of_face_people),
     list: Kind(sounds, lambda batch, rows: [batch[i] for i in rows]),
     Embeddings: Kind(vectors, lambda batch, rows: Embeddings(batch.vectors[rows])),
 }
@@ -162,6 +178,10 @@ def _meaningful(given: Any) -> None:
     if isinstance(given, Distribution):
         assert (given.probs >= 0).all()
         np.testing.assert_allclose(given.probs.sum(1), 1, atol=1e-5)
+    if isinstance(given, Affect):
+        np.testing.assert_allclose(given.probs.sum(1), 1, atol=1e-5)
+        assert (np.abs([given.valence, given.arousal]) <= 1).all()
+        assert (np.isnan(given.sd) | (given.sd > 0)).all()
     if isinstance(given, Landmarks):
         assert ((given.score >= 0) & (given.score <= 1)).all()
     if isinstance(given, Keypoints):
@@ -269,9 +289,10 @@ def test_unmeasurable_boxes_are_nan_and_leave_the_others_alone():
     hurt = Boxes(boxes.frame, xyxy, boxes.score, boxes.label, boxes.names, boxes.points)
     for name in BATCHED:
         takes = ADAPTERS[name].spec.takes
-        if takes not in (Faces, People):
+        if takes not in (Faces, People, FacePeople):
             continue
+        body = [face_people(3).body] if takes is FacePeople else []
         model = ADAPTERS[name].tiny()
-        good, bad = (answers(model.run(takes(batch.frames, given)), 3) for given in (boxes, hurt))
+        good, bad = (answers(model.run(takes(batch.frames, given, *body)), 3) for given in (boxes, hurt))
         assert all(np.isnan(array).all() for array in bad[1]), name
         assert_same([good[0], good[2]], [bad[0], bad[2]])
