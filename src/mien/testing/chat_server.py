@@ -126,9 +126,9 @@ class ChatServer:
         call.wfile.write(turn.body[drip:])
 
 
-def main(script: Script = (say("This is a scripted answer."),)) -> None:
-    """Serve until stopped: `python -m mien.testing.chat_server`."""
-    with ChatServer(script) as server, contextlib.suppress(KeyboardInterrupt):
+def main() -> None:
+    """Serve one answer until stopped: `python -m mien.testing.chat_server`."""
+    with ChatServer([say("This is a scripted answer.")]) as server, contextlib.suppress(KeyboardInterrupt):
         print(server.url)
         while True:
             time.sleep(1)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mien.core import Context, MienError
-from mien.policy.egress import Endpoint, EgressTerms, check_address, endpoint
+from mien.policy.egress import EgressTerms, Endpoint, check_address, endpoint
 
 Resolve = Callable[[str, int], list[str]]
 
@@ -52,7 +52,8 @@ class Egress:
         ca_file: str = "",
         resolve: Resolve | None = None,
     ) -> None:
-        self._terms, self._context, self._timeout_s, self._max_bytes = terms, context, timeout_s, max_bytes
+        self._terms, self._timeout_s, self._max_bytes = terms, timeout_s, max_bytes
+        self._context: Context = context
         self._ca_file, self._resolve = ca_file, resolve or _look_up
         self._tls: ssl.SSLContext | None = None
 
@@ -121,7 +122,7 @@ class Egress:
 
     def _context_of_tls(self) -> ssl.SSLContext:
         if self._tls is None:
-            from requests.certs import where
+            from requests.certs import where  # pyright: ignore[reportPrivateImportUsage]
 
             self._tls = ssl.create_default_context()
             self._tls.load_verify_locations(where())
