@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -71,15 +71,25 @@ class _Boxes:
         self._names: tuple[str, ...] = ()
         self._size = (1, 1)
         self._times: list[Array] = []
+        # People and things move little between two frames: looking at every other one leaves time for the rest.
+        self._every = analysis.objects_every if slot == "objects" else 1
+        self._fed = 0
 
     def find(self, frames: Frames) -> Tracked:
-        found: Boxes = self._model.run(frames)
+        """Boxes of every n-th frame of the clip; the others have none."""
+        looked = np.arange(-self._fed % self._every, len(frames), self._every)
+        self._fed += len(frames)
+        found: Boxes = self._model.run(Frames(frames.pixels[looked], frames.t_us[looked]))
+        if self._every > 1:
+            found = replace(found, frame=looked[found.frame])
         self._names, self._size = found.names, (frames.pixels.shape[2], frames.pixels.shape[1])
         track = np.full(len(found), -1, np.int64)
-        for i, t_us in enumerate(frames.t_us):
+        for i in looked:
             rows = np.flatnonzero(found.frame == i)
-            track[rows] = self._tracker.update(int(t_us), found.xyxy[rows], found.score[rows], found.label[rows])
-        self._times.append(frames.t_us)
+            track[rows] = self._tracker.update(
+                int(frames.t_us[i]), found.xyxy[rows], found.score[rows], found.label[rows]
+            )
+        self._times.append(frames.t_us[looked])
         self._rows.append((frames.t_us[found.frame], track, found))
         return Tracked(frames, found, track)
 
@@ -120,7 +130,7 @@ class _Boxes:
         return records, {f"{self._slot}/{self._clip.id}": made}
 
     def _track(self, index: int, t_us: Array, xyxy: Array, score: Array, name: str, times: Array) -> Records:
-        step = round(US / self._analysis.fps)
+        step = round(US * self._every / self._analysis.fps)
         span = Span(int(t_us[0]), min(int(t_us[-1]) + step, max(self._clip.span.end_us, int(t_us[-1]) + 1)))
         kind = "face" if self._slot == "faces" else ("person" if name == "person" else "object")
         w, h = self._size
@@ -205,3 +215,9 @@ class StoredBoxes:
 
 def nobody(frames: Frames) -> Tracked:
     return Tracked(frames, Boxes.empty(("person",)), np.zeros(0, np.int64))
+
+
+def one(parts: list[Boxes]) -> Boxes:
+    """Boxes of several frames as one record, without their points."""
+    columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("frame", "xyxy", "score", "label"))
+    return Boxes(*columns, names=max((p.names for p in parts), key=len))

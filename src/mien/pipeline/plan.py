@@ -45,8 +45,14 @@ def _vision(name: str, version: int, **given: Any) -> Stage:
 
 READ = ("fps", "max_side_px")
 STAGES: tuple[Stage, ...] = (
-    _vision("objects", 1, slots=("objects",), params=(*READ, "window_s")),
-    _vision("pose", 1, slots=("pose",), also=("objects",), needs=("objects",), params=(*READ, "max_people")),
+    _vision("objects", 2, slots=("objects",), params=(*READ, "objects_every", "window_s")),
+    _vision(
+        *("pose", 2),
+        slots=("pose",),
+        also=("objects",),
+        needs=("objects",),
+        params=(*READ, "objects_every", "max_people"),
+    ),
     _vision("motion", 1, params=READ),
     _vision("explicit", 1, slots=("explicit",), params=READ),
     _vision("quality", 1, params=READ),

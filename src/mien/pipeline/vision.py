@@ -5,13 +5,14 @@ A stage that is up to date is not run; those that need faces read its boxes from
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import COCO_POINTS, US, Clip, Frames
-from mien.pipeline.boxes import FacesPass, ObjectsPass, Tracked, nobody, track_id
+from mien.core import COCO_POINTS, US, Boxes, Clip, Frames
+from mien.pipeline.boxes import FacesPass, ObjectsPass, Tracked, nobody, one, track_id
 from mien.pipeline.config import Analysis
 from mien.pipeline.expression import ExpressionPass
 from mien.pipeline.perface import PerFace
@@ -182,11 +183,17 @@ class AgePass(PerFace):
 
 
 class PosePass:
-    """Body points of the tracked people; of a crowd, the largest `max_people` of each frame."""
+    """Body points of the tracked people; of a crowd, the largest `max_people` of each frame.
+
+    On frames where nobody was looked for (`objects_every`), the boxes of the frame before still stand: the network
+    sees a wide square around each and finds its person in it.
+    """
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         self._clip, self._most = clip, analysis.max_people
-        self._model = stack.get("pose")
+        self._model, self._every = stack.get("pose"), analysis.objects_every
+        self._fed = 0
+        self._last = Boxes.empty(("person",)), np.zeros(0, np.int64)
         self._rows: list[tuple[Array, Array, Array, Array]] = []
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
@@ -194,12 +201,19 @@ class PosePass:
         boxes = seen.boxes
         person = boxes.names.index("person") if "person" in boxes.names else -1
         area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
-        rows: list[int] = []
+        who: list[Array] = []
+        parts: list[Boxes] = []
         for i in range(len(frames)):
-            mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
-            rows += sorted(mine[np.argsort(-area[mine], kind="stable")][: self._most].tolist())
-        people = seen.take(np.array(rows, np.intp))
-        if rows:
+            if self._fed % self._every == 0:
+                mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
+                mine = np.sort(mine[np.argsort(-area[mine], kind="stable")][: self._most])
+                self._last = boxes.take(mine), seen.track[mine]
+            self._fed += 1
+            held, track = self._last
+            parts.append(replace(held, frame=np.full(len(track), i, np.int64)))
+            who.append(track)
+        people = Tracked(frames, one(parts), np.concatenate(who))
+        if len(people.track):
             answer = self._model.run(people.people)
             at = [answer.names.index(name) for name in COCO_POINTS]
             self._rows.append((people.t_us, people.track, answer.points[:, at], answer.score))

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from mien.core import AdapterSpec, Asset, Frames, Licences, Measured, Scalars, Strict, Weights, adapter
-from mien.models.onnx import Array
+from mien.core import (
+    AdapterSpec,
+    Asset,
+    Device,
+    Frames,
+    Licences,
+    Measured,
+    Scalars,
+    Strict,
+    WeightFiles,
+    Weights,
+    adapter,
+)
+from mien.models.folding import folded
+from mien.models.onnx import Array, OnnxNet
 from mien.models.vision.geometry import U8
 from mien.models.vision.net import OnnxAdapter, StandIn
 
@@ -31,6 +44,7 @@ class OpenNsfw(OnnxAdapter):
         slot="explicit",
         takes=Frames,
         gives=Scalars,
+        version=2,
         weights=Weights(
             model="open_nsfw",
             assets=(
@@ -54,6 +68,11 @@ class OpenNsfw(OnnxAdapter):
 
     class Config(Strict):
         pass
+
+    @classmethod
+    def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
+        """Raises MienError `weights.unreadable`, `device.unavailable`."""
+        return cls(OnnxNet(folded(files.only), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -124,9 +124,7 @@ class NanoDet(OnnxAdapter):
         strides = {(width // s) * (height // s): s for s in STRIDES}
         levels = {o.shape[1]: o[0] for o in outputs if o.shape[2] == 4 * BINS}
         for scores in (o[0] for o in outputs if o.shape[2] == len(COCO)):
-            likely = np.flatnonzero(scores.max(1) > self._config.min_score)  # few of the cells: look no further
-            row, name = np.nonzero(scores[likely] > self._config.min_score)
-            cell = likely[row]
+            cell, name = np.nonzero(scores > self._config.min_score)
             stride = strides[len(scores)]
             logits = levels[len(scores)][cell].reshape(-1, 4, BINS)
             weight = np.exp(logits - logits.max(-1, keepdims=True))

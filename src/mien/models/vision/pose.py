@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -191,19 +192,26 @@ def decode(heads: list[Array], box: Array) -> tuple[Array, float]:
     """
     heat, centres, way, rest = heads
     m, k = heat.shape[0], heat.shape[2]
-    y, x = np.mgrid[:m, :m]
-    near = 1 / (np.hypot(y - m / 2, x - m / 2) + 1.8)  # 1.8: as in the published graph
-    at = (np.stack([x, y], -1) + 0.5) / m
+    near, at = _grid(m)
     own = ((at >= box[0]) & (at <= box[1])).all(-1)
     cy, cx = divmod(int(np.argmax(centres[..., 0] * near * np.where(own, 1, 1e-3))), m)
     rough = way[cy, cx].reshape(k, 2) + np.array([cy, cx])
-    distance = np.hypot(y[..., None] - rough[:, 0], x[..., None] - rough[:, 1])
+    step = np.arange(m)[:, None]
+    distance = np.sqrt(((step - rough[:, 0]) ** 2)[:, None] + ((step - rough[:, 1]) ** 2)[None])
     best = np.argmax((heat / (distance + 1.8)).reshape(-1, k), axis=0)
     cell = np.stack(np.divmod(best, m), 1) + rest.reshape(m * m, k, 2)[best, np.arange(k)]
     score = heat.reshape(-1, k)[best, np.arange(k)]
     # Bodies cut off at the chest have a weak centre, a neighbour's limbs give an empty box strong points: so, both.
     presence = (centres[cy, cx, 0] + np.sort(score)[-5:].mean()) / 2
     return np.concatenate([cell[:, ::-1] / m, score[:, None]], 1).astype(np.float64), float(presence)
+
+
+@lru_cache(maxsize=4)
+def _grid(m: int) -> tuple[Array, Array]:
+    """How near each cell is to the middle `[m m]`, and where its centre lies `[m m 2]` (x, y as shares)."""
+    y, x = np.mgrid[:m, :m]
+    near = 1 / (np.hypot(y - m / 2, x - m / 2) + 1.8)  # 1.8: as in the published graph
+    return near, (np.stack([x, y], -1) + 0.5) / m
 
 
 # ---------------------------------------------------------------- graphs
