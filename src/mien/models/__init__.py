@@ -28,6 +28,10 @@ MODULES: tuple[str, ...] = (
     "mien.models.sound.whisper",
     "mien.models.sound.affect",
     "mien.models.sound.words",
+    "mien.models.language.openai",
+    "mien.models.language.llamacpp",
+    "mien.models.language.local",
+    "mien.models.sound.encoders",
 )
 
 __all__ = ["MODULES"]
