@@ -99,6 +99,19 @@ def test_the_network_equals_a_second_forward_pass(tmp_path, first):
     model.close()
 
 
+def test_the_torch_layout_is_the_same_network(tmp_path):
+    held = seeded()
+    renamed = {}
+    for name, value in held.items():
+        kind, number, part = name.split("/")[0].split("_")[0], name.split("/")[0].split("_")[1], name.split("/")[2]
+        theirs = f"{'conv' if kind == 'conv2d' else 'fc'}_{number}.{'weight' if part == 'kernel:0' else 'bias'}"
+        axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}[value.ndim]
+        renamed[theirs] = np.ascontiguousarray(value.transpose(axes))
+    x = np.random.default_rng(4).uniform(0, 1, (48, 48)).astype(np.float32)
+    (said,) = opened(tmp_path, renamed)._net.run(x[None, :, :, None])
+    np.testing.assert_allclose(said[0], reference(held, x), atol=1e-6)
+
+
 def test_other_tensors_give_other_answers(tmp_path):
     x = np.random.default_rng(1).uniform(0, 1, (48, 48)).astype(np.float32)
     held = seeded()
@@ -144,8 +157,8 @@ def broken(case):
 @pytest.mark.parametrize(
     ("case", "code", "named"),
     [
-        ("lacks", "weights.wrong-keys", "bias of dense_3"),
-        ("a layer less", "weights.wrong-keys", "5 layers conv2d, but has 4"),
+        ("lacks", "weights.wrong-keys", "bias of dense layer 3"),
+        ("a layer less", "weights.wrong-keys", "5 convolution layers, but has 4"),
         ("more", "weights.wrong-keys", "batch_normalization_1/gamma:0"),
         ("shape", "weights.wrong-shape", "conv2d_3/conv2d_3/kernel:0"),
         ("nan", "weights.not-finite", "conv2d_3/conv2d_3/kernel:0"),

@@ -1,4 +1,4 @@
-"""DeepFace's expression network, from its Keras file, on onnxruntime."""
+"""DeepFace's expression network, from its Keras or torch file, on onnxruntime."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class DeepFaceEmotion(ExpressionNet):
             ),
             runtime=(FILE,),
             note="fetch facial_expression_model_weights.h5 from the release v1.0 of deepface_models, then: mien models "
-            "add deepface-emotion FILE",
+            "add deepface-emotion FILE; the .pth of the same name holds the same network and is taken, too",
             bring=(
                 Asset(
                     "facial_expression_model_weights.h5", "git", "serengil/deepface_models", "v1.0",
@@ -128,49 +128,58 @@ class DeepFaceEmotion(ExpressionNet):
 
 
 def network(held: Tensors) -> bytes:
-    """The tensors of the Keras file as a network: picture float32 `[1 48 48 1]` → probabilities `[1 7]`.
+    """The tensors of the published file as a network: picture float32 `[1 48 48 1]` → probabilities `[1 7]`.
 
-    Keras numbers layers through a whole session (`conv2d_1/conv2d_1/kernel:0`, or `conv2d_14/…`), and so the order of
-    the numbers counts, not the numbers.
+    Both published layouts are taken: Keras' (`conv2d_1/conv2d_1/kernel:0`; it numbers layers through a whole session,
+    so their order counts, not their numbers) and torch's (`conv_1.weight`, `fc_1.weight`).
 
     Raises:
         MienError: `weights.wrong-keys`, `weights.wrong-shape`, `weights.not-finite`, each with the tensor's name.
     """
-    layers, graph = _layers(held), Graph()
+    (convolutions, dense), graph = _layers(held), Graph()
     x = graph.node("Transpose", "picture", perm=[0, 3, 1, 2])
     for i, (size, wide, out) in enumerate(CONVOLUTIONS):
-        kernel, bias = layers["conv2d"][i]
-        weight = held.take(kernel, size, size, wide, out).transpose(3, 2, 0, 1)
+        kernel, bias = convolutions[i]
+        if kernel.endswith(".weight"):
+            weight = held.take(kernel, out, wide, size, size)
+        else:
+            weight = held.take(kernel, size, size, wide, out).transpose(3, 2, 0, 1)
         x = graph.node("Relu", graph.node("Conv", x, graph.put(weight), graph.put(held.take(bias, out))))
         if i in POOLS:
             kind, side = POOLS[i]
             x = graph.node(kind, x, kernel_shape=[side, side], strides=[2, 2])
-    x = graph.node("Flatten", x)  # one pixel is left, so that Keras' order of axes does not matter
+    x = graph.node("Flatten", x)  # one pixel is left, so that the order of axes does not matter
     for i, (wide, out) in enumerate(DENSE):
-        kernel, bias = layers["dense"][i]
-        x = graph.node("Gemm", x, graph.put(held.take(kernel, wide, out)), graph.put(held.take(bias, out)))
+        kernel, bias = dense[i]
+        weight = held.take(kernel, out, wide).T if kernel.endswith(".weight") else held.take(kernel, wide, out)
+        x = graph.node("Gemm", x, graph.put(weight), graph.put(held.take(bias, out)))
         x = graph.node("Relu", x) if i < len(DENSE) - 1 else graph.node("Softmax", x, axis=1)
     held.finish()
     return graph.model(("picture", [1, SIDE, SIDE, 1]), (x, [1, len(LABELS)]))
 
 
-def _layers(held: Tensors) -> dict[str, list[tuple[str, str]]]:
-    """Kind of layer → names of kernel and bias, in order of the layers."""
+def _layers(held: Tensors) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """Names of kernel and bias of the convolutions and of the dense layers, each in order."""
     found: dict[tuple[str, int], dict[str, str]] = {}
     for name in held:
-        match = re.fullmatch(r"(conv2d|dense)(?:_(\d+))?/.*?(kernel|bias)(?::0)?", name)
+        keras = re.fullmatch(r"(conv2d|dense)(?:_(\d+))?/.*?(kernel|bias)(?::0)?", name)
+        match = keras or re.fullmatch(r"(conv|fc)_(\d+)\.(weight|bias)", name)
         if match is None:
             raise MienError("weights.wrong-keys", f"{held.where} also holds {name!r}", ANOTHER)
-        found.setdefault((match[1], int(match[2] or 0)), {})[match[3]] = name
-    layers: dict[str, list[tuple[str, str]]] = {"conv2d": [], "dense": []}
-    for (kind, number), parts in sorted(found.items()):
-        lacking = {"kernel", "bias"} - parts.keys()
-        if lacking:
-            raise MienError("weights.wrong-keys", f"{held.where} lacks the {min(lacking)} of {kind}_{number}", ANOTHER)
-        layers[kind].append((parts["kernel"], parts["bias"]))
-    for kind, n in (("conv2d", len(CONVOLUTIONS)), ("dense", len(DENSE))):
-        if len(layers[kind]) != n:
+        kind = "convolution" if match[1].startswith("conv") else "dense"
+        found.setdefault((kind, int(match[2] or 0)), {})[match[3].replace("weight", "kernel")] = name
+    layers: list[list[tuple[str, str]]] = []
+    for kind, n in (("convolution", len(CONVOLUTIONS)), ("dense", len(DENSE))):
+        numbers = sorted(number for this, number in found if this == kind)
+        if len(numbers) != n:
             raise MienError(
-                "weights.wrong-keys", f"{held.where} must hold {n} layers {kind}, but has {len(layers[kind])}", ANOTHER
+                "weights.wrong-keys", f"{held.where} must hold {n} {kind} layers, but has {len(numbers)}", ANOTHER
             )
-    return layers
+        for number in numbers:
+            lacking = {"kernel", "bias"} - found[kind, number].keys()
+            if lacking:
+                raise MienError(
+                    "weights.wrong-keys", f"{held.where} lacks the {min(lacking)} of {kind} layer {number}", ANOTHER
+                )
+        layers.append([(found[kind, i]["kernel"], found[kind, i]["bias"]) for i in numbers])
+    return layers[0], layers[1]
