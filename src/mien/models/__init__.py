@@ -23,6 +23,9 @@ MODULES: tuple[str, ...] = (
     "mien.models.vision.facenet",
     "mien.models.vision.pose",
     "mien.models.vision.blazepose",
+    "mien.models.vision.yolo",
+    "mien.models.vision.detr",
+    "mien.models.vision.nudenet",
     "mien.models.sound.silero",
     "mien.models.sound.swiftf0",
     "mien.models.sound.whisper",
@@ -32,6 +35,7 @@ MODULES: tuple[str, ...] = (
     "mien.models.language.llamacpp",
     "mien.models.language.local",
     "mien.models.sound.encoders",
+    "mien.models.sound.audioset",
 )
 
 __all__ = ["MODULES"]
