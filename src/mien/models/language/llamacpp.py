@@ -118,6 +118,7 @@ class _Model:
         params.model.path = str(files.only)
         params.n_ctx, params.n_parallel, params.fit_params = config.context_tokens, 1, False
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = device.threads
+        params.cpuparams.poll = params.cpuparams_batch.poll = 0  # waiting threads leave the cores to others
         params.n_gpu_layers = 0 if device.name == "cpu" else 999
         params.warmup, params.offline, params.verbosity = False, True, 0
         # The engine always listens on a port of the loopback: nobody else is to use it.
