@@ -72,7 +72,8 @@ class Weights:
         assets: what `mien models pull` fetches; none where the published file is of a kind that only
             `mien models add` may open (.pth, .bin, .h5), or needs an account.
         bring: such published files, for `mien models add`: where each is, and its sha256 ("" where it could not be
-            checked). Its tensors become the one run-time file under their published names.
+            checked). The tensors of each become one run-time file under their published names: the n-th of `bring`
+            that of `runtime` which no asset gives.
     """
 
     model: str
@@ -84,8 +85,8 @@ class Weights:
 
     @property
     def sha256(self) -> str:
-        """One digest over all pinned files: what a fingerprint carries."""
-        return digest(*sorted((a.file, a.sha256, a.convert) for a in self.assets))
+        """One digest over all pinned files, fetched or brought: what a fingerprint carries."""
+        return digest(*sorted((a.file, a.sha256, a.convert) for a in (*self.assets, *self.bring)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,7 +203,7 @@ def test_a_bundle_carries_models_to_another_machine(
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     with tarfile.open(tmp_path / "a.tar") as archive:
         rows = json.load(archive.extractfile("licences.json"))  # pyright: ignore[reportArgumentType]
-    assert rows["test-net"] == {"code": "MIT", "weights": "MIT", "training_data": "none"}
+    assert rows["test-net"] == {"code": "MIT", "weights": "MIT", "training_data": "none", "accept": ""}
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "elsewhere"))
     registry.down = True
     assert set(unbundle(tmp_path / "a.tar").installed) == {"test-net", "test-big"}

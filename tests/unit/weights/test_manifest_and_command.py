@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli.models import app
-from mien.models.weights import convert, manifest, pull, resolve, select
+from mien.models.weights import brought, convert, manifest, pull, resolve, select
 
 from .conftest import Registry
 
@@ -25,7 +25,9 @@ def test_every_file_is_pinned_and_of_a_kind_that_carries_no_code() -> None:
         weights = entry.weights
         made = convert.made_by(weights)
         assert weights.runtime
-        assert set(weights.runtime) <= {a.file for a in weights.assets} | set(made), weights.model
+        given = {a.file for a in weights.assets} | set(made)
+        assert set(weights.runtime) <= given | set(brought(weights)), weights.model
+        assert weights.assets or weights.bring, weights.model
         for asset in weights.assets:
             assert re.fullmatch(r"[0-9a-f]{64}", asset.sha256), (weights.model, asset.file)
             assert asset.bytes > 0, (weights.model, asset.file)
@@ -59,7 +61,7 @@ def test_list_and_licences_are_data_and_mistakes_are_talk(here: Path) -> None:
     shown = runner.invoke(app, ["list", "sample.demo-video"])
     assert "Pexels licence" in shown.stdout
     held = json.loads(runner.invoke(app, ["licences", "page.uplot", "--json"]).stdout)
-    assert held == {"page.uplot": {"code": "MIT", "weights": "none", "training_data": "none"}}
+    assert held == {"page.uplot": {"code": "MIT", "weights": "none", "training_data": "none", "accept": ""}}
     wrong = runner.invoke(app, ["list", "page.uplt"])
     assert (wrong.exit_code, wrong.stdout) == (2, "")
     assert "did you mean 'page.uplot'" in wrong.stderr

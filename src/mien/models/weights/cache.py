@@ -157,10 +157,14 @@ def asset_state(weights: Weights, asset: Asset, *, rehash: bool = False) -> Stat
 
 
 def present(weights: Weights) -> bool:
-    """Whether every pinned file, or the user's own, is here and right (a conversion may still be due)."""
+    """Whether every run-time file is here and right: pinned, or added by the user (a conversion may still be due)."""
     from mien.models.weights import local
 
-    return bool(local.files(weights)) or all(asset_state(weights, a) == "ok" for a in weights.assets)
+    added = local.files(weights)
+    if added and added.keys() >= set(weights.runtime):
+        return True
+    pinned = all(asset_state(weights, a) == "ok" for a in weights.assets)
+    return pinned and local.brought(weights).keys() <= added.keys()
 
 
 def resolve(weights: Weights) -> WeightFiles:
@@ -175,8 +179,8 @@ def resolve(weights: Weights) -> WeightFiles:
     from mien.models.weights import convert, local
 
     added = local.files(weights)
-    if added:
-        return WeightFiles(added)
+    if added and added.keys() >= set(weights.runtime):
+        return WeightFiles({name: added[name] for name in weights.runtime})
     for asset in weights.assets:
         state = asset_state(weights, asset)
         if state == "missing" and asset.source == "local":
@@ -188,9 +192,17 @@ def resolve(weights: Weights) -> WeightFiles:
         if state == "damaged":
             hint = f"mien models pull {weights.model} fetches it again"
             raise MienError("weights.damaged", f"{asset.file} of {weights.model} is not the pinned file", hint)
+    for name, asset in local.brought(weights).items():
+        if name not in added:
+            file = asset.file if asset else name
+            raise MienError(
+                "weights.missing",
+                f"{weights.model} needs a file that you bring: {file}",
+                weights.note or f"mien models add {weights.model} {file}",
+            )
     convert.ensure(weights)
     home = folder(weights)
-    by_name = {asset.file: place(weights, asset) for asset in weights.assets}
+    by_name = {asset.file: place(weights, asset) for asset in weights.assets} | added
     return WeightFiles({name: by_name.get(name, home / name) for name in weights.runtime})
 
 

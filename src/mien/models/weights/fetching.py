@@ -6,10 +6,10 @@ import contextlib
 import functools
 import shutil
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mien.core import Asset, MienError, Weights
-from mien.models.weights import cache, convert, local
+from mien.models.weights import cache, convert, local, terms
 from mien.models.weights.sources import Group, Located, Tick, group_of, locate
 
 Progress = Callable[[str, str, int, int | None], None]
@@ -29,11 +29,12 @@ class Download:
 
 @dataclass(frozen=True, slots=True)
 class Pulled:
-    """What happened, by model name."""
+    """What happened, by model name. `bring`: what cannot be fetched and is not here, with what to do about it."""
 
     fetched: tuple[str, ...]
     present: tuple[str, ...]
     failed: Mapping[str, MienError]
+    bring: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +53,23 @@ def pull(
     """Bring the files of these models onto this machine; what is there and right stays.
 
     `on_plan` is called once, before the first download, with the sizes; it may raise to stop. Interrupted downloads go
-    on where they stopped at the next call. Two calls at once wait for each other.
+    on where they stopped at the next call. Two calls at once wait for each other. A model whose terms are not accepted
+    fails with `licence.not-accepted`, and nothing of it is fetched.
     """
-    models = {w.model: w for w in weights}
+    models: dict[str, Weights] = {}
     failed: dict[str, MienError] = {}
+    for held in weights:
+        try:
+            terms.require(held)
+            models[held.model] = held
+        except MienError as error:
+            failed[held.model] = error
     waiting = functools.partial(progress, "wait", "another 'mien models pull' is running", 0, None)
     with cache.only_one(waiting), contextlib.ExitStack() as stack:
         cache.sweep()
         missing = {m: _missing(w) for m, w in models.items()}
-        present = tuple(m for m, assets in missing.items() if not assets)
+        bring = {m: text for m, w in models.items() if (text := to_bring(w))}
+        present = tuple(m for m, assets in missing.items() if not assets and m not in bring)
         groups = _groups(models, missing)
         parts = cache.cache_dir() / "weights" / ".parts"
         found: dict[Group, Located] = {}
@@ -84,20 +93,49 @@ def pull(
                 progress("convert", model, 0, None)
                 if left := _missing(models[model]):
                     raise MienError("weights.missing", f"{left[0].file} of {model} did not arrive", "try again")
-                if not local.files(models[model]):
+                if not _replaced(models[model]):
                     convert.ensure(models[model])
             except MienError as error:
                 failed[model] = error
-    fetched = tuple(m for m in models if m not in present and m not in failed)
-    return Pulled(fetched, tuple(m for m in present if m not in failed), failed)
+    fetched = tuple(m for m in models if missing[m] and m not in failed)
+    return Pulled(fetched, tuple(m for m in present if m not in failed), failed, bring)
+
+
+def to_bring(weights: Weights) -> str:
+    """What the user has to bring for a model, and how; "" where nothing is missing."""
+    try:
+        here = local.files(weights)
+    except MienError:
+        here = {}  # damaged: it has to be brought again
+    wanted = {name: asset for name, asset in local.brought(weights).items() if name not in here}
+    if not wanted:
+        return ""
+    lines: list[str] = []
+    for name, asset in wanted.items():
+        if asset is None:
+            lines.append(f"{name}: a file of your own")
+            continue
+        sha256 = f", sha256 {asset.sha256}" if asset.sha256 else ", sha256 not known"
+        size = f", {asset.bytes / 1e6:.1f} MB" if asset.bytes else ""
+        where = f"{asset.source} {asset.name} {asset.version}".strip()
+        lines.append(f"{asset.member or asset.file} from {where}{size}{sha256}")
+    file = next((a.file for a in wanted.values() if a), "FILE")
+    how = f"then: mien models add {weights.model} {file if len(wanted) == 1 else 'FOLDER'}"
+    return "; ".join((*lines, how, *((weights.note,) if weights.note else ())))
+
+
+def _replaced(weights: Weights) -> bool:
+    """Whether the user's own files stand in for all pinned ones."""
+    try:
+        here = local.files(weights)
+    except MienError:
+        return False  # the user's file is damaged: the published ones are what can be fetched
+    return bool(here) and here.keys() >= set(weights.runtime)
 
 
 def _missing(weights: Weights) -> tuple[Asset, ...]:
-    try:
-        if local.files(weights):
-            return ()
-    except MienError:
-        pass  # the user's file is damaged: the published ones are what can be fetched
+    if _replaced(weights):
+        return ()
     return tuple(a for a in weights.assets if cache.asset_state(weights, a) != "ok")
 
 

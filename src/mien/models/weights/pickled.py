@@ -46,7 +46,7 @@ NOTES = DICTS | {
     "functools.partial", "numpy._core.multiarray._reconstruct", "numpy._core.multiarray.scalar",
     "numpy.core.multiarray._reconstruct", "numpy.core.multiarray.scalar", "numpy.dtype", "numpy.ndarray",
     "pathlib.Path", "pathlib.PosixPath", "pathlib.PurePath", "pathlib.PurePosixPath", "pathlib.PureWindowsPath",
-    "pathlib.WindowsPath", "pathlib._local.PosixPath", "torch.Size", "torch.device",
+    "pathlib.WindowsPath", "pathlib._local.PosixPath", "torch.Size", "torch.device", "torch.serialization._get_layout",
 }  # fmt: skip
 """What may be called, which means: noted. None of it is a tensor, all of it is dropped later (dicts stay dicts)."""
 _BARE = {"builtins.int", "builtins.float", "builtins.bool", "builtins.str", "builtins.bytes", "builtins.NoneType"}
