@@ -34,6 +34,7 @@ MODULES: tuple[str, ...] = (
     "mien.models.language.openai",
     "mien.models.language.llamacpp",
     "mien.models.language.local",
+    "mien.models.language.qwen3vl",
     "mien.models.sound.encoders",
     "mien.models.sound.audioset",
 )

@@ -30,10 +30,3 @@ def resampled(pixels: U8, height: int, width: int, how: Literal["bilinear", "bic
         planes, size=(height, width), mode=how, antialias=True, align_corners=False
     )
     return np.ascontiguousarray(planes.numpy().transpose(0, 2, 3, 1))
-
-
-def nearest(pixels: U8, height: int, width: int, how: str = "") -> U8:
-    """The same by nearest neighbours, for stand-ins that must run without torch."""
-    rows = np.arange(height) * pixels.shape[1] // height
-    columns = np.arange(width) * pixels.shape[2] // width
-    return np.ascontiguousarray(pixels[:, rows][:, :, columns])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,13 +105,11 @@ def size_for(n: int, height: int, width: int, sight: Sight, low_px: int, high_px
     return h, w
 
 
-def seen(
-    frames: Frames, sight: Sight, low_px: int, high_px: int, resize: Callable[..., npt.NDArray[np.uint8]] = resampled
-) -> Seen:
+def seen(frames: Frames, sight: Sight, low_px: int, high_px: int) -> Seen:
     """Frames as one video (a single frame as a picture), resized to hold between low_px and high_px in all."""
     n, height, width = frames.pixels.shape[:3]
     h, w = size_for(n, height, width, sight, low_px, high_px)
-    pixels = resize(frames.pixels, h, w, "bicubic")
+    pixels = resampled(frames.pixels, h, w, "bicubic")
     pixels = np.concatenate([pixels, np.repeat(pixels[-1:], -n % sight.temporal, axis=0)])
     x = (pixels.astype(np.float32) - np.array(sight.mean, np.float32) * 255) / (np.array(sight.sd, np.float32) * 255)
     t, m, p = len(x) // sight.temporal, sight.merge, sight.patch
