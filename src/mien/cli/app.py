@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import models, out, train
+from mien.cli import annotate, models, out, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(train.app, name="train", help="Train the small heads that mien shi
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
 out.register(app)
+app.command()(annotate.annotate)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 

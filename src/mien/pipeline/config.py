@@ -14,7 +14,9 @@ from mien.core import Context, MienError, Strict
 from mien.fusion import FusionConfig
 from mien.pipeline.inputs.mapping import Inputs
 from mien.policy import MISSING_CONTEXT
+from mien.policy.egress import EgressTerms
 from mien.policy.identity import IdentityTerms
+from mien.reason.annotate import Annotation
 from mien.signals.body import BodyConfig, InteractionConfig
 
 FILE = "mien.toml"
@@ -86,6 +88,8 @@ class Config(BaseSettings):
     identity: IdentityTerms = IdentityTerms()  # pyright: ignore[reportCallIssue]
     opinions: Opinions = Opinions()  # pyright: ignore[reportCallIssue]
     inputs: Inputs = Inputs()
+    annotate: dict[str, Annotation] = Field({}, description="fields that an instruct model fills, by name")
+    egress: EgressTerms = EgressTerms()  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def settings_customise_sources(

@@ -50,6 +50,22 @@ def named(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+@dataclass(frozen=True, slots=True)
+class EgressRules:
+    """The rules of one project, as the client of `mien.models.language.egress` asks them."""
+
+    terms: EgressTerms
+    context: Context
+
+    def endpoint(self, url: str) -> Endpoint:
+        """Raises MienError `egress.bad-url`, `egress.refused`."""
+        return endpoint(url, self.terms)
+
+    def check(self, to: Endpoint, address: str) -> None:
+        """Raises MienError as `check_address`."""
+        check_address(to, address, self.terms, self.context)
+
+
 def endpoint(url: str, terms: EgressTerms) -> Endpoint:
     """An address that `terms` names.
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from mien.core import MienError
+from mien.core import Context, MienError
 from mien.models.language.egress import Egress
-from mien.policy.egress import EgressTerms, check_address, endpoint
+from mien.policy.egress import EgressRules, EgressTerms, check_address, endpoint
 from mien.testing.chat_server import ChatServer, Turn, plain, say
 
 PUBLIC = "93.184.216.34"
@@ -156,8 +156,12 @@ def test_in_care_nothing_leaves_this_machine_without_an_agreement():
 # ---------------------------------------------------------------- the connection
 
 
+def rules(context: Context, *allow: str) -> EgressRules:
+    return EgressRules(terms(*allow), context)
+
+
 def client(server: ChatServer, **options) -> Egress:
-    return Egress(terms(server.address), "care", **options)
+    return Egress(rules("care", server.address), **options)
 
 
 def post(egress: Egress, url: str):
@@ -178,7 +182,7 @@ def test_a_redirect_is_not_followed_not_even_to_a_named_place():
     with ChatServer([say("secret of the metadata service")]) as inner:
         for target in (f"http://{inner.address}/v1", "http://169.254.169.254/latest/meta-data/"):
             with ChatServer([Turn(307, {"Location": target})]) as server:
-                held = Egress(terms(server.address, inner.address, "169.254.169.254:80"), "studio")
+                held = Egress(rules("studio", server.address, inner.address, "169.254.169.254:80"))
                 assert code(lambda h=held, s=server: post(h, s.url)) == "egress.redirect"
         assert inner.asked == []
 
@@ -193,7 +197,7 @@ def test_the_connection_goes_to_the_address_that_was_checked():
 
     with ChatServer([say("hello")]) as server:
         port = server.address.rpartition(":")[2]
-        held = Egress(terms(f"model.example.org:{port}", server.address), "care", resolve=rebinding)
+        held = Egress(rules("care", f"model.example.org:{port}", server.address), resolve=rebinding)
         assert post(held, f"http://model.example.org:{port}/v1").status == 200
         assert asked == ["model.example.org"]
         assert server.headers[0]["host"] == f"model.example.org:{port}"
@@ -205,7 +209,7 @@ def test_one_bad_address_among_good_ones_is_enough():
     with ChatServer([say("hello")]) as server:
         port = server.address.rpartition(":")[2]
         held = Egress(
-            terms(f"model.example.org:{port}", server.address), "care", resolve=lambda *_: ["127.0.0.1", "10.0.0.1"]
+            rules("care", f"model.example.org:{port}", server.address), resolve=lambda *_: ["127.0.0.1", "10.0.0.1"]
         )
         assert code(lambda: post(held, f"http://model.example.org:{port}/v1")) == "egress.private-address"
         assert server.asked == []
@@ -214,7 +218,7 @@ def test_one_bad_address_among_good_ones_is_enough():
 def test_the_next_checked_address_is_tried_where_one_refuses():
     with ChatServer([say("hello")]) as server:
         port = server.address.rpartition(":")[2]
-        held = Egress(terms(f"localhost:{port}"), "care", resolve=lambda *_: ["127.0.0.2", "127.0.0.1"])
+        held = Egress(rules("care", f"localhost:{port}"), resolve=lambda *_: ["127.0.0.2", "127.0.0.1"])
         assert post(held, f"http://localhost:{port}/v1").status == 200
 
 
@@ -257,23 +261,23 @@ def test_headers_that_drip_are_cut_off_too():
         thread = threading.Thread(target=drip)
         thread.start()
         started = time.monotonic()
-        held = Egress(terms(address), "care", timeout_s=0.4)
+        held = Egress(rules("care", address), timeout_s=0.4)
         assert code(lambda: post(held, f"http://{address}/v1")) == "egress.timeout"
         assert time.monotonic() - started < 2
         thread.join()
 
 
 def test_a_look_up_that_hangs_counts_too():
-    held = Egress(terms("slow.example.org:443"), "studio", timeout_s=0.2, resolve=lambda *_: time.sleep(1) or [])
+    held = Egress(rules("studio", "slow.example.org:443"), timeout_s=0.2, resolve=lambda *_: time.sleep(1) or [])
     assert code(lambda: post(held, "https://slow.example.org/v1")) == "egress.timeout"
 
 
 def test_nobody_there_a_cut_answer_and_something_that_is_not_http():
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    held = Egress(terms(address), "care", timeout_s=5)
+    held = Egress(rules("care", address), timeout_s=5)
     assert code(lambda: post(held, f"http://{address}/v1")) == "egress.unreachable"
-    unknown = Egress(terms("no.example.org:443"), "studio", resolve=_nobody)
+    unknown = Egress(rules("studio", "no.example.org:443"), resolve=_nobody)
     assert code(lambda: post(unknown, "https://no.example.org/v1")) == "egress.unreachable"
     with ChatServer([Turn(200, {}, b'{"a"', length=500)]) as server:
         assert code(lambda: post(client(server), server.url)) == "egress.bad-answer"
@@ -299,10 +303,10 @@ def test_tls_is_checked_against_the_name_although_the_address_is_connected_to(tm
         server._server.socket = context.wrap_socket(server._server.socket, server_side=True)
         port = server.address.rpartition(":")[2]
         places = [f"{name}:{port}" for name in ("model.example.org", "other.example.org", "127.0.0.1")]
-        held = Egress(terms(*places), "care", ca_file=str(cert), resolve=lambda *_: ["127.0.0.1"], timeout_s=10)
+        held = Egress(rules("care", *places), ca_file=str(cert), resolve=lambda *_: ["127.0.0.1"], timeout_s=10)
         assert post(held, f"https://model.example.org:{port}/v1").status == 200
         assert code(lambda: post(held, f"https://other.example.org:{port}/v1")) == "egress.unreachable"
-        strange = Egress(terms(*places), "care", resolve=lambda *_: ["127.0.0.1"], timeout_s=10)
+        strange = Egress(rules("care", *places), resolve=lambda *_: ["127.0.0.1"], timeout_s=10)
         assert code(lambda: post(strange, f"https://model.example.org:{port}/v1")) == "egress.unreachable"
 
 

@@ -15,7 +15,7 @@ import pytest
 from mien.core import Ask, Asks, Device, Frames, Message, MienError, Reply, WeightFiles, fingerprint
 from mien.models.language import openai
 from mien.models.language.openai import EndpointConfig, OpenAI, OpenAIVision, times
-from mien.policy.egress import EgressTerms
+from mien.policy.egress import EgressRules, EgressTerms
 from mien.testing.chat_server import ChatServer, Turn, plain, say
 
 SCHEMA = {
@@ -36,8 +36,8 @@ def waits(monkeypatch) -> list[float]:
 
 
 def config(server: ChatServer, /, **settings: Any) -> EndpointConfig:
-    terms = EgressTerms(allow=(server.address,))
-    return EndpointConfig(url=server.url, model="m", egress=terms, **{"server": "vllm", "timeout_s": 5, **settings})
+    rules = EgressRules(EgressTerms(allow=(server.address,)), "care")
+    return EndpointConfig(url=server.url, model="m", egress=rules, **{"server": "vllm", "timeout_s": 5, **settings})
 
 
 def model(server: ChatServer, /, **settings: Any) -> OpenAI:
@@ -338,15 +338,15 @@ def test_a_bad_schema_and_missing_settings_are_errors():
 
 def test_an_endpoint_that_is_not_named_is_refused_before_anything_is_sent():
     with ChatServer([say("A.")]) as server:
-        unnamed = config(server).model_copy(update={"egress": EgressTerms()})
-        assert code(lambda: OpenAI.open(WeightFiles({}), unnamed, Device())).code == "egress.refused"
+        for rules in (EgressRules(EgressTerms(), "studio"), None):
+            unnamed = config(server).model_copy(update={"egress": rules})
+            assert code(lambda u=unnamed: OpenAI.open(WeightFiles({}), u, Device())).code == "egress.refused"
         assert server.asked == []
 
 
-def test_nobody_vouches_for_a_far_endpoint_in_care_and_care_is_what_holds_by_default():
-    settings = EndpointConfig(
-        url="https://llm.example.org/v1", model="m", tries=1, egress=EgressTerms(allow=("llm.example.org:443",))
-    )
+def test_in_care_a_far_endpoint_is_refused_for_all_rows_at_once():
+    rules = EgressRules(EgressTerms(allow=("llm.example.org:443",)), "care")
+    settings = EndpointConfig(url="https://llm.example.org/v1", model="m", tries=1, egress=rules)
     far = OpenAI.open(WeightFiles({}), settings, Device())
     far._say._egress._resolve = lambda *_: ["93.184.216.34"]  # pyright: ignore[reportFunctionMemberAccess]
     assert code(lambda: far.run(Asks((ask(),)))).code == "egress.care-refused"
@@ -374,7 +374,7 @@ def test_the_key_comes_from_the_environment_and_shows_nowhere(monkeypatch, caplo
 def test_what_changes_no_answer_changes_no_fingerprint():
     spec = OpenAI.spec
     base = EndpointConfig(url="http://127.0.0.1:1/v1", model="m")
-    same = base.model_copy(update={"tries": 5, "timeout_s": 9.0, "key_env": "K", "context": "studio"})
+    same = base.model_copy(update={"tries": 5, "timeout_s": 9.0, "key_env": "K", "egress": None})
     other = base.model_copy(update={"model": "n"})
     assert fingerprint(spec, base) == fingerprint(spec, same) != fingerprint(spec, other)
     assert OpenAIVision.spec.slot == "vlm"

@@ -17,12 +17,34 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-from mien.core import Context, MienError
-from mien.policy.egress import EgressTerms, Endpoint, check_address, endpoint
+from mien.core import MienError
 
 Resolve = Callable[[str, int], list[str]]
+
+
+class Place(Protocol):
+    """Where a call goes. `named` is `host:port`, for messages."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def named(self) -> str: ...
+
+
+@runtime_checkable
+class Rules(Protocol):
+    """What decides where calls may go: `mien.policy.egress.EgressRules`. Both raise MienError to refuse."""
+
+    def endpoint(self, url: str) -> Any: ...
+    def check(self, to: Any, address: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +57,7 @@ class Answer:
 
 
 class Egress:
-    """A client for the endpoints that `terms` names.
+    """A client for the endpoints that `rules` let through; without rules, for none.
 
     Args:
         timeout_s: of one whole call, looking up and sending included. max_bytes: of an answer's body.
@@ -44,22 +66,22 @@ class Egress:
 
     def __init__(
         self,
-        terms: EgressTerms,
-        context: Context,
+        rules: Rules | None,
         *,
         timeout_s: float = 300.0,
         max_bytes: int = 16 << 20,
         ca_file: str = "",
         resolve: Resolve | None = None,
     ) -> None:
-        self._terms, self._timeout_s, self._max_bytes = terms, timeout_s, max_bytes
-        self._context: Context = context
+        self._rules, self._timeout_s, self._max_bytes = rules, timeout_s, max_bytes
         self._ca_file, self._resolve = ca_file, resolve or _look_up
         self._tls: ssl.SSLContext | None = None
 
-    def check(self, url: str) -> Endpoint:
+    def check(self, url: str) -> Place:
         """The endpoint of `url`, without looking it up. Raises MienError `egress.bad-url`, `egress.refused`."""
-        return endpoint(url, self._terms)
+        if self._rules is None:
+            raise MienError("egress.refused", "no endpoint may be called", "name it in mien.toml: [egress] allow")
+        return self._rules.endpoint(url)
 
     def post(self, url: str, body: bytes, headers: dict[str, str]) -> Answer:
         """Send `body`.
@@ -89,7 +111,7 @@ class Egress:
 
     # ------------------------------------------------------------ one call
 
-    def _connect(self, to: Endpoint, clock: _Deadline) -> socket.socket:
+    def _connect(self, to: Place, clock: _Deadline) -> socket.socket:
         """A connection to an address that was checked, with TLS for the endpoint's name."""
         try:
             addresses = list(dict.fromkeys(_within(clock, lambda: self._resolve(to.host, to.port))))
@@ -97,8 +119,9 @@ class Egress:
             raise
         except OSError as error:
             raise _unreachable(to, error) from error
+        assert self._rules is not None  # noqa: S101 - `check` came first
         for address in addresses:  # all of them, before any is used: one bad one is reason enough
-            check_address(to, address, self._terms, self._context)
+            self._rules.check(to, address)
         last: OSError = OSError("no address")
         for address in addresses:
             try:
@@ -130,7 +153,7 @@ class Egress:
                 self._tls.load_verify_locations(self._ca_file)
         return self._tls
 
-    def _talk(self, to: Endpoint, sock: _Timed, body: bytes, headers: dict[str, str]) -> Answer:
+    def _talk(self, to: Place, sock: _Timed, body: bytes, headers: dict[str, str]) -> Answer:
         connection = http.client.HTTPConnection(to.host, to.port)
         connection.sock = sock  # pyright: ignore[reportAttributeAccessIssue] - what it uses of a socket is there
         own = {"Host": to.named, "Accept-Encoding": "identity", "Connection": "close"}
@@ -155,7 +178,7 @@ class Egress:
                 raise http.client.IncompleteRead(read, int(length) - len(read))
             return Answer(response.status, said, read)
 
-    def _late(self, to: Endpoint) -> MienError:
+    def _late(self, to: Place) -> MienError:
         return MienError(
             "egress.timeout",
             f"{to.named} did not answer whole within {self._timeout_s:g} s",
@@ -163,7 +186,7 @@ class Egress:
             retryable=True,
         )
 
-    def _large(self, to: Endpoint) -> MienError:
+    def _large(self, to: Place) -> MienError:
         return MienError("egress.too-large", f"{to.named} sends more than {self._max_bytes} bytes", "ask for less")
 
 
@@ -235,6 +258,6 @@ def _within(clock: _Deadline, work: Callable[[], list[str]]) -> list[str]:
     return found
 
 
-def _unreachable(to: Endpoint, error: Exception) -> MienError:
+def _unreachable(to: Place, error: Exception) -> MienError:
     why = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
     return MienError("egress.unreachable", f"{to.named} cannot be reached ({why})", "is it running?", retryable=True)

@@ -34,7 +34,6 @@ from pydantic import ConfigDict, Field, field_validator
 from mien.core import (
     AdapterSpec,
     Asks,
-    Context,
     Device,
     Frames,
     Message,
@@ -45,9 +44,8 @@ from mien.core import (
     adapter,
 )
 from mien.models.language.chat import Failed, Manner, Said, Say, Talker, Turn, stand_in
-from mien.models.language.egress import Answer, Egress
+from mien.models.language.egress import Answer, Egress, Rules
 from mien.models.language.reading import CLOSE
-from mien.policy.egress import EgressTerms
 
 Server = Literal["vllm", "sglang", "llamacpp", "ollama", "openai"]
 GOES_ON: tuple[Server, ...] = ("vllm", "sglang", "llamacpp")
@@ -62,7 +60,8 @@ _sleep: Callable[[float], None] = time.sleep
 class EndpointConfig(Strict):
     """Settings of an endpoint. Those that change no answer are no part of the fingerprint."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)  # a key in the wrong place
+    # A key in the wrong place is not to be shown by an error.
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, arbitrary_types_allowed=True)
 
     url: str = Field("", description="up to and including the version: http://127.0.0.1:8000/v1")
     model: str = Field("", description="the model's name as the server knows it")
@@ -81,9 +80,8 @@ class EndpointConfig(Strict):
     parallel: Annotated[int, Ge(1), Le(64)] = Field(4, exclude=True, description="questions at a time")
     max_bytes: Annotated[int, Ge(1024)] = Field(16 << 20, exclude=True, description="of an answer")
     ca_file: str = Field("", exclude=True, description="certificates to trust besides the system's")
-    # Set by the project, never by the adapter's own table; the strictest where nobody sets it.
-    egress: EgressTerms = Field(EgressTerms(), exclude=True)  # pyright: ignore[reportCallIssue]
-    context: Context = Field("care", exclude=True)
+    # Set by the project, never by the adapter's own table; where nobody sets it, nothing may be called.
+    egress: Rules | None = Field(None, exclude=True)
 
     @field_validator("key_env")
     @classmethod
@@ -141,7 +139,6 @@ class _Endpoint:
         self._config, self._url = config, config.url.rstrip("/") + "/chat/completions"
         self._egress = Egress(
             config.egress,
-            config.context,
             timeout_s=config.timeout_s,
             max_bytes=config.max_bytes,
             ca_file=config.ca_file,
