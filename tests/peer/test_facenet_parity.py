@@ -152,3 +152,25 @@ def test_a_file_without_the_classifier_is_taken_and_one_of_another_width_is_not(
     with pytest.raises(MienError, match="logits") as error:
         network(Tensors(held | {"logits.weight": np.ones(3, np.float32)}, FILE))
     assert error.value.code == "weights.wrong-keys"
+
+
+def test_from_the_published_kind_of_file_to_an_answer(package, both, tmp_path, monkeypatch):
+    """What `torch.save` of the package's network writes, through `mien models add`, for both adapters."""
+    from mien.models.vision.facenet import LABELS, PROBE_FILE, Probe
+    from mien.models.weights import add_local, open_adapter
+
+    theirs, ours = both
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "20180402-114759-vggface2.pt"
+    package.torch.save(theirs.state_dict(), path)
+    add_local("facenet", path)
+    given = faces(scene(), *BOXES)
+    model = open_adapter("identity.facenet")
+    np.testing.assert_allclose(model.run(given).vectors, ours.run(given).vectors, atol=1e-6)
+    model.close()
+    Probe.seeded().write(tmp_path / PROBE_FILE, {})
+    add_local("facenet-probe", path)
+    add_local("facenet-probe", tmp_path / PROBE_FILE)
+    probs = open_adapter("expression.facenet").run(given).probs
+    np.testing.assert_allclose(probs, Probe.seeded().probs(ours.run(given).vectors), atol=1e-5)
+    assert probs.shape == (len(BOXES), len(LABELS))

@@ -6,7 +6,6 @@ embeddings it was fitted on, so with few people they would be a picture of them:
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from mien.core import MienError
 from mien.models.vision.expression import LABELS, tempered
-from mien.models.vision.facenet import FILE, PROBE_FILE, Probe
+from mien.models.vision.facenet import Probe
 from mien.train.measures import balanced_weight, ece, log_loss, uar
 
 F32 = npt.NDArray[np.float32]
@@ -42,12 +41,10 @@ class Fitted:
     log_loss: float
     ece: float
 
-    def save(self, facenet: Path, folder: Path) -> None:
-        """Make the folder that `mien models add facenet-probe FOLDER` takes; `facenet`: the embedding's own file."""
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(facenet, folder / FILE)
-        notes = {"people": str(self.people), "faces": str(self.faces), "uar": f"{self.uar:.3f}"}
-        self.probe.write(folder / PROBE_FILE, notes)
+    def save(self, path: Path) -> None:
+        """Write the file that `mien models add facenet-probe FILE` takes (`probe.safetensors`), figures included."""
+        figures = {"uar": f"{self.uar:.3f}", "log_loss": f"{self.log_loss:.3f}", "ece": f"{self.ece:.3f}"}
+        self.probe.write(path, {"people": str(self.people), "faces": str(self.faces)} | figures)
 
 
 def fit(vectors: F32, label: Ints, person: Ints, seed: int = 0) -> Fitted:

@@ -9,6 +9,7 @@ from mien.models.vision.deepface import FILE, DeepFaceEmotion, network
 from mien.models.vision.expression import LABELS
 from mien.models.vision.graphs import Tensors
 from mien.models.vision.net import StandIn
+from mien.models.weights import accept, add_local, open_adapter
 from mien.models.weights.tensors import Held
 
 CONVOLUTIONS = ((5, 1, 64), (3, 64, 64), (3, 64, 64), (3, 64, 128), (3, 128, 128))
@@ -136,6 +137,25 @@ def test_the_published_keras_layout_arrives_under_its_names(tmp_path):
     x = np.random.default_rng(2).uniform(0, 1, (48, 48)).astype(np.float32)
     (said,) = opened(tmp_path, arrays)._net.run(x[None, :, :, None])
     np.testing.assert_allclose(said[0], reference(held, x), atol=1e-6)
+
+
+def test_from_the_published_file_to_an_answer(tmp_path, monkeypatch):
+    """Terms, `mien models add`, `open_adapter`: nothing before the terms are accepted."""
+    pytest.importorskip("h5py")
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    held = seeded()
+    path = keras_file(tmp_path / "facial_expression_model_weights.h5", held)
+    with pytest.raises(MienError) as error:
+        add_local("deepface-emotion", path)
+    assert error.value.code == "licence.not-accepted"
+    accept(DeepFaceEmotion.spec.weights)
+    in_force = add_local("deepface-emotion", path)
+    assert in_force != DeepFaceEmotion.spec.weights, "seeded tensors are never mistaken for the published ones"
+    given = faces(noise(), (20, 20, 90, 90))
+    model = open_adapter("expression.deepface")
+    said = model.run(given).probs
+    np.testing.assert_array_equal(said, opened(tmp_path, held).run(given).probs)
+    assert np.ptp(said) > 0.01
 
 
 def broken(case):

@@ -188,6 +188,7 @@ def test_it_takes_the_tensors_of_the_published_file(seeded):
         (lambda t: t.update({"classifier.weight": np.ones(3)}), "weights.wrong-keys", "classifier.weight"),
         (lambda t: t.update({"last_linear.weight": np.ones((128, 1792))}), "weights.wrong-shape", "last_linear.weight"),
         (lambda t: t.update({"last_bn.bias": np.full(WIDTH, np.inf)}), "weights.not-finite", "last_bn.bias"),
+        (lambda t: t.update({"last_bn.running_var": -np.ones(WIDTH)}), "weights.unreadable", "last_bn.running_var"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_name_of_the_tensor(seeded, change, code, named):

@@ -162,6 +162,7 @@ def test_an_answer_that_is_no_number_is_an_error(tmp_path):
     assert error.value.code == "models.not-finite"
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("cls", BOTH)
 def test_the_numbers_are_those_of_the_published_package(tmp_path, cls, monkeypatch):
     """`hsemotion_onnx` itself on the same seeded file and the same crop."""
@@ -184,6 +185,18 @@ def test_the_numbers_are_those_of_the_published_package(tmp_path, cls, monkeypat
         np.testing.assert_allclose(said.probs[0], scores[:8][order], atol=1e-6)
         if cls.affect:
             np.testing.assert_allclose([said.valence[0], said.arousal[0]], np.clip(scores[8:], -1, 1), atol=1e-6)
+
+
+def test_a_file_of_the_users_own_runs_and_is_never_mistaken_for_the_published_one(tmp_path, monkeypatch):
+    from mien.models.weights import add_local, open_adapter
+
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    bias = np.zeros(10)
+    bias[THEIRS.index("fear")] = 3
+    path = network(tmp_path / "enet_b0_8_va_mtl.onnx", 224, 10, np.zeros((10, 6)), bias)
+    assert add_local("hsemotion-enet_b0_8_va_mtl", path).sha256 != HsEmotionB0.spec.weights.sha256
+    said = open_adapter("expression.hsemotion-b0-va").run(faces(half_red_half_blue(), (20, 10, 60, 50)))
+    assert LABELS[said.probs[0].argmax()] == "fear"
 
 
 def test_the_files_are_pinned():

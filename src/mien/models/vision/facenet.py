@@ -264,8 +264,8 @@ class FaceNetExpression:
             assets=(),
             licences=LICENCES,
             runtime=(FILE, PROBE_FILE),
-            note="opt-in: biometric processing, in memory only. Put facenet.safetensors and the probe.safetensors of "
-            "mien.train.probe (no probe is published) into one folder, then: mien models add facenet-probe FOLDER",
+            note="opt-in: biometric processing, in memory only. No probe is published: mien.train.probe makes one. "
+            "mien models add facenet-probe FILE, once with FaceNet's file and once with probe.safetensors",
             bring=(PUBLISHED,),
         ),
     )

@@ -45,7 +45,8 @@ def network(held: Tensors) -> bytes:
     """Picture float32 `[1 3 160 160]` → embedding `[1 512]` of length one.
 
     Raises:
-        MienError: `weights.wrong-keys`, `weights.wrong-shape`, `weights.not-finite`, each with the tensor's name.
+        MienError: `weights.wrong-keys`, `weights.wrong-shape`, `weights.not-finite`, `weights.unreadable`, each with
+            the tensor's name.
     """
     made = _Building(held)
     x = made.stem("picture")
@@ -121,6 +122,8 @@ class _Building:
         weight, bias, mean, var = (
             self._held.take(f"{at}.{part}", n) for part in ("weight", "bias", "running_mean", "running_var")
         )
+        if (var < 0).any():
+            raise MienError("weights.unreadable", f"{at}.running_var holds a negative variance", "fetch the file again")
         scale = weight / np.sqrt(var + EPSILON)
         return scale, bias - mean * scale
 
