@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Annotated
 
 import typer
@@ -18,10 +19,12 @@ def annotate(
     from mien.cli.progress import listening
     from mien.pipeline import Project
     from mien.pipeline.annotate import annotate as work
+    from mien.pipeline.events import silent
 
     project = Project.open(State.folder)
     try:
-        with errors(), listening(as_json) as listener:
+        with errors(), contextlib.ExitStack() as watching:
+            listener = silent if as_json else watching.enter_context(listening(False))
             done = work(project, name, retry=retry, listener=listener)
     finally:
         project.close()
