@@ -120,6 +120,24 @@ def fit_weights(opinions: Sequence[F64], labels: npt.NDArray[np.int64]) -> tuple
     return tuple(float(w) for w in found.x)
 
 
+def onto(given: Distribution, labels: tuple[str, ...]) -> Distribution:
+    """The same opinion over `labels` alone: what it gave to other classes is left out, the rest sums to 1 again.
+
+    A row that gave (almost) nothing to them has no opinion on them: NaN.
+
+    Raises:
+        ValueError: a label is not among those of the opinion.
+    """
+    if given.labels == labels:
+        return given
+    lacking = [name for name in labels if name not in given.labels]
+    if lacking:
+        raise ValueError(f"an opinion over {given.labels} says nothing of {lacking}")
+    part = given.probs[:, [given.labels.index(name) for name in labels]].astype(np.float64)
+    total = part.sum(axis=1, keepdims=True)
+    return Distribution(np.where(total > FLOOR, part / np.maximum(total, FLOOR), np.nan).astype(np.float32), labels)
+
+
 def _checked(
     names: Sequence[str], opinions: Mapping[str, Distribution], weights: Mapping[str, float]
 ) -> tuple[F64, F64]:

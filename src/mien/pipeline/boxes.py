@@ -217,7 +217,37 @@ def nobody(frames: Frames) -> Tracked:
     return Tracked(frames, Boxes.empty(("person",)), np.zeros(0, np.int64))
 
 
-def one(parts: list[Boxes]) -> Boxes:
-    """Boxes of several frames as one record, without their points."""
-    columns = (np.concatenate([getattr(p, c) for p in parts]) for c in ("frame", "xyxy", "score", "label"))
-    return Boxes(*columns, names=max((p.names for p in parts), key=len))
+class LastSeen:
+    """The tracked people of each frame: where nobody was looked for, those of the last frame where they were.
+
+    At most the `most` largest of a frame, in the detector's order. Batches may begin anywhere.
+    """
+
+    def __init__(self, every: int, most: int | None = None) -> None:
+        self._every, self._most, self._fed = every, most, 0
+        self._last = Boxes.empty(("person",)), np.zeros(0, np.int64)
+
+    def of(self, frames: Frames, found: Tracked | None) -> list[tuple[Boxes, Array]]:
+        """(boxes, their tracks) of every frame of the batch; `frame` of the boxes is the frame's place in it."""
+        seen = (found or nobody(frames)).only_tracked()
+        boxes = seen.boxes
+        person = boxes.names.index("person") if "person" in boxes.names else -1
+        area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
+        out: list[tuple[Boxes, Array]] = []
+        for i in range(len(frames)):
+            if self._fed % self._every == 0:
+                mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
+                mine = np.sort(mine[np.argsort(-area[mine], kind="stable")][: self._most])
+                self._last = boxes.take(mine), seen.track[mine]
+            self._fed += 1
+            held, track = self._last
+            out.append((replace(held, frame=np.full(len(track), i, np.int64)), track))
+        return out
+
+
+def joined(frames: Frames, parts: list[tuple[Boxes, Array]]) -> Tracked:
+    """The boxes of all frames as one record, without their points."""
+    boxes = [part for part, _ in parts]
+    columns = (np.concatenate([getattr(b, c) for b in boxes]) for c in ("frame", "xyxy", "score", "label"))
+    names = max((b.names for b in boxes), key=len)
+    return Tracked(frames, Boxes(*columns, names=names), np.concatenate([track for _, track in parts]))

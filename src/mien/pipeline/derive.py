@@ -133,6 +133,7 @@ def affect_stage(view: View) -> Answer:
         mine = held["track"] == _index(view, track)
         if not mine.any():
             continue
+        measured = bool(view.of("valence", track.id))
         mean = np.stack([held["valence"][mine], held["arousal"][mine]], axis=1).astype(np.float64)
         cov = np.empty((len(mean), 2, 2))
         cov[:, 0, 0], cov[:, 1, 1] = held["var_valence"][mine], held["var_arousal"][mine]
@@ -157,7 +158,7 @@ def affect_stage(view: View) -> Answer:
                     f"{OU}+{view.stack.label('expression')}",
                     track.id,
                     ("expression",),
-                    "derived from the 7 expression classes, not measured",
+                    "" if measured else "derived from the expression classes, not measured",
                 )
             )
         if "disagreement" in answers.column_names:
@@ -221,7 +222,7 @@ def _face(view: View, config: FusionConfig, track: Track, window: Span) -> Sourc
     seen = [o for o in view.of("expression", track.id) if o.span.overlap_us(window)]
     evidence = seen + [
         o
-        for name in ("valence.derived", "arousal.derived")
+        for name in ("valence", "arousal", "valence.derived", "arousal.derived")
         for o in view.of(name, track.id)
         if o.span.overlap_us(window)
     ]

@@ -61,7 +61,9 @@ STAGES: tuple[Stage, ...] = (
     _vision(
         "expression", 2, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
     ),
-    _vision("age", 1, slots=("age",), also=("faces",), needs=("faces",)),
+    _vision(
+        *("age", 2), slots=("age",), also=("faces",), needs=("faces",), maybe=("objects",), params=("objects_every",)
+    ),
     _vision("scene", 1, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
     Stage("sound", "sound", 2, maybe=("vad", "pitch"), params=("window_s",), media="sound"),
     Stage(

@@ -5,14 +5,13 @@ A stage that is up to date is not run; those that need faces read its boxes from
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import COCO_POINTS, US, Boxes, Clip, Frames
-from mien.pipeline.boxes import FacesPass, ObjectsPass, Tracked, nobody, one, track_id
+from mien.core import COCO_POINTS, US, Boxes, Clip, FacePeople, Frames
+from mien.pipeline.boxes import FacesPass, LastSeen, ObjectsPass, Tracked, joined, nobody, track_id
 from mien.pipeline.config import Analysis
 from mien.pipeline.expression import ExpressionPass
 from mien.pipeline.perface import PerFace
@@ -21,6 +20,7 @@ from mien.pipeline.scene import QualityPass, ScenePass
 from mien.pipeline.stack import Stack
 from mien.signals import descriptors, head
 from mien.signals.motion import MotionEnergy
+from mien.signals.pairing import pair_faces
 
 Array = npt.NDArray[Any]
 Records = list[Any]
@@ -140,11 +140,20 @@ class LandmarksPass(PerFace):
 
 
 class AgePass(PerFace):
-    """An age interval per face track, for display and export rules only."""
+    """An age interval per face track, for display and export rules only.
+
+    A model that judges bodies, too, gets the body each face belongs to: of the frame, or of the last one where people
+    were looked for.
+    """
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "age", analysis)
         self._last: dict[int, int] = {}
+        self._seen, self._people = LastSeen(analysis.objects_every), list[tuple[Boxes, Array]]()
+
+    def beside(self, frames: Frames, found: Tracked | None) -> None:
+        """The people and things of the batch that `feed` gets next."""
+        self._people = self._seen.of(frames, found)
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
         seen = (found or nobody(frames)).only_tracked()
@@ -156,8 +165,18 @@ class AgePass(PerFace):
         if due:
             rows = np.array(due)
             chosen = seen.take(rows)
-            answer = self._model.run(chosen.faces)
+            answer = self._model.run(
+                self._with_bodies(chosen) if self._model.spec.takes is FacePeople else chosen.faces
+            )
             self._add(chosen, np.stack([answer.value, answer.sd], axis=1))
+
+    def _with_bodies(self, seen: Tracked) -> FacePeople:
+        body = np.full((len(seen.track), 4), np.nan, np.float32)
+        for i, (people, _) in enumerate(self._people):
+            mine = np.flatnonzero(seen.boxes.frame == i)
+            if len(mine) and len(people):
+                body[mine] = pair_faces(seen.boxes.take(mine), people)
+        return FacePeople(seen.frames, seen.boxes, body)
 
     def finish(self) -> tuple[Records, Tables]:
         _, track, values, quality = self._gathered(2)
@@ -190,29 +209,12 @@ class PosePass:
     """
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
-        self._clip, self._most = clip, analysis.max_people
-        self._model, self._every = stack.get("pose"), analysis.objects_every
-        self._fed = 0
-        self._last = Boxes.empty(("person",)), np.zeros(0, np.int64)
+        self._clip, self._model = clip, stack.get("pose")
+        self._seen = LastSeen(analysis.objects_every, analysis.max_people)
         self._rows: list[tuple[Array, Array, Array, Array]] = []
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
-        seen = (found or nobody(frames)).only_tracked()
-        boxes = seen.boxes
-        person = boxes.names.index("person") if "person" in boxes.names else -1
-        area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
-        who: list[Array] = []
-        parts: list[Boxes] = []
-        for i in range(len(frames)):
-            if self._fed % self._every == 0:
-                mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
-                mine = np.sort(mine[np.argsort(-area[mine], kind="stable")][: self._most])
-                self._last = boxes.take(mine), seen.track[mine]
-            self._fed += 1
-            held, track = self._last
-            parts.append(replace(held, frame=np.full(len(track), i, np.int64)))
-            who.append(track)
-        people = Tracked(frames, one(parts), np.concatenate(who))
+        people = joined(frames, self._seen.of(frames, found))
         if len(people.track):
             answer = self._model.run(people.people)
             at = [answer.names.index(name) for name in COCO_POINTS]

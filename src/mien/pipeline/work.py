@@ -16,16 +16,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from mien.core import Clip, Frames, MienError, Sound
+from mien.core import Clip, FacePeople, Frames, MienError, Sound
 from mien.core.records import Observation
-from mien.pipeline.boxes import FacesPass, Finder, StoredBoxes
+from mien.pipeline.boxes import FacesPass, Finder, StoredBoxes, Tracked
 from mien.pipeline.config import Analysis
 from mien.pipeline.sound import segments_of, sound_pass, voice_pass, words_pass
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import PASSES
+from mien.pipeline.vision import PASSES, AgePass
 
 log = logging.getLogger("mien")
 LINES = (("objects", "pose"), ("faces", "landmarks", "expression", "age", "scene"), ("motion", "explicit", "quality"))
+FINDERS = ("objects", "faces")
 AHEAD = 2  # batches a line may lag behind the decoder
 
 
@@ -44,13 +45,15 @@ Outcome = Done | MienError
 class _Line(threading.Thread):
     """Passes that take each batch one after another, in a thread of their own.
 
-    The first pass of a line may find boxes, which the others then get; `stored` finds them where that pass is up to
-    date.
+    Some passes find boxes, which those that need them then get; `stored` finds them where such a pass is up to date.
     """
 
-    def __init__(self, names: list[str], stored: Any, clip: Clip, stack: Stack, analysis: Analysis) -> None:
+    def __init__(
+        self, names: list[str], needs: dict[str, tuple[str, ...]], stored: dict[str, Finder], clip: Clip, stack: Stack,
+        analysis: Analysis,
+    ) -> None:  # fmt: skip
         super().__init__(name=f"mien-{names[0]}", daemon=True)
-        self.names = names
+        self.names, self._needs = names, needs
         self.inbox: queue.Queue[Frames | None] = queue.Queue(AHEAD)
         self.broken: dict[str, MienError] = {}
         self.spent = dict.fromkeys(names, 0.0)
@@ -58,36 +61,39 @@ class _Line(threading.Thread):
         for name in names:
             with self._guarded(name):
                 self.passes[name] = PASSES[name](clip, stack, analysis)
-        self._finder = stored or self.passes.get(names[0])
+        self._finders = {n: w for n, w in self.passes.items() if n in FINDERS} | stored
 
     def run(self) -> None:
         try:
             self._feed()
             self._rejoin()
         finally:
-            if isinstance(self._finder, FacesPass):
-                self._finder.wipe()
+            if isinstance(faces := self._finders.get("faces"), FacesPass):
+                faces.wipe()
 
     def _rejoin(self) -> None:
         """Close the identity window, on the thread that filled it, and hand on which tracks were one person."""
-        if isinstance(self._finder, FacesPass) and self.names[0] not in self.broken:
-            with self._guarded(self.names[0]):
-                joined = self._finder.rejoined()
+        faces = self._finders.get("faces")
+        if isinstance(faces, FacesPass) and "faces" not in self.broken:
+            with self._guarded("faces"):
+                joined = faces.rejoined()
                 for work in self.passes.values() if joined else ():
                     if hasattr(work, "renumber"):
                         work.renumber(joined)
 
     def _feed(self) -> None:
-        first = self.names[0]
         while (frames := self.inbox.get()) is not None:
-            found = None
-            if isinstance(self._finder, Finder) and first not in self.broken:
-                with self._guarded(first):
-                    found = self._finder.find(frames)
+            found: dict[str, Tracked] = {}
+            for name, finder in self._finders.items():
+                if name not in self.broken:
+                    with self._guarded(name):
+                        found[name] = finder.find(frames)
             for name, work in self.passes.items():
                 if name not in self.broken:
                     with self._guarded(name):
-                        work.feed(frames, found)
+                        if isinstance(work, AgePass):
+                            work.beside(frames, found.get("objects"))
+                        work.feed(frames, next((found[n] for n in (name, *self._needs[name]) if n in found), None))
 
     def outcome(self, name: str, needs: tuple[str, ...]) -> Outcome:
         error = self.broken.get(name) or next((self.broken[n] for n in needs if n in self.broken), None)
@@ -110,6 +116,14 @@ class _Line(threading.Thread):
             self.broken[name] = bug(error)
         finally:
             self.spent[name] = self.spent.get(name, 0.0) + time.perf_counter() - started
+
+
+def lines_of(stack: Stack) -> tuple[tuple[str, ...], ...]:
+    """Which passes share a thread. A model that judges faces by their bodies needs the boxes of both."""
+    people, faces, rest = LINES
+    if stack.has("age") and stack.has("objects") and stack.spec("age").takes is FacePeople:
+        return (*people, *faces), rest
+    return LINES
 
 
 def media_work(
@@ -142,12 +156,12 @@ def media_work(
             rows = None if "sound" in names else stored_rows()
             args = (clip, sounds, opened.sound(clip.span), stack, rows, grid, heard)
             threads.append(threading.Thread(target=_listen, args=args, name="mien-sound", daemon=True))
-        for members in LINES:
+        for members in lines_of(stack):
             mine = [n for n in members if n in names]
             if mine:
-                finder = members[0]
-                known = finder not in mine and any(finder in needs[n] for n in mine)
-                lines.append(_Line(mine, StoredBoxes(stored(finder)) if known else None, clip, stack, analysis))
+                asked = {f for n in mine for f in (*needs[n], *(("objects",) if n == "age" else ())) if f in members}
+                held: dict[str, Finder] = {f: StoredBoxes(stored(f)) for f in FINDERS if f in asked and f not in mine}
+                lines.append(_Line(mine, needs, held, clip, stack, analysis))
         threads += lines
         for thread in threads:
             thread.start()

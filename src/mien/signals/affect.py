@@ -73,3 +73,26 @@ def affect_of(probs: F32 | F64, labels: tuple[str, ...], within_sd: tuple[float,
     away = places[None] - mean[:, None]
     cov = np.einsum("nk,nki,nkj->nij", p, away, away) + p.sum(axis=1)[:, None, None] * np.diag(np.square(within_sd))
     return Affect(mean, cov)
+
+
+def measured(valence: F32 | F64, arousal: F32 | F64, sd: F32 | F64) -> Affect:
+    """Valence and arousal that networks measured themselves: the mean of those that did, face by face.
+
+    The variance is the mean of theirs and the spread between them (law of total variance); a network that gives no
+    spread counts with the one of a class (`WITHIN_SD`).
+
+    Args:
+        valence, arousal: `[m n]`, a row per network, NaN where it did not measure. sd: `[m n 2]`.
+    """
+    both = np.stack([np.asarray(valence, np.float64), np.asarray(arousal, np.float64)], axis=-1)
+    there = np.asarray(np.isfinite(both).all(axis=-1, keepdims=True))
+    n = np.maximum(there.sum(axis=0), 1)
+    mean = np.where(there, both, 0).sum(axis=0) / n
+    own = np.square(np.where(np.isfinite(sd), sd, WITHIN_SD))
+    var = np.where(there, own + np.square(both - mean), 0).sum(axis=0) / n
+    absent = ~np.asarray(there.any(axis=0))[:, 0]
+    mean[absent], var[absent] = np.nan, np.nan
+    cov = np.zeros((len(mean), 2, 2))
+    cov[:, 0, 0], cov[:, 1, 1] = var[:, 0], var[:, 1]
+    cov[absent] = np.nan
+    return Affect(mean, cov, derived=False)
