@@ -163,11 +163,12 @@ class AgePass(PerFace):
                 self._last[index] = t
                 due.append(row)
         if due:
-            rows = np.array(due)
+            rows, bodies = np.array(due), self._model.spec.takes is FacePeople
+            if bodies:  # whose body it is, is settled among all faces of a frame
+                rows = np.flatnonzero(np.isin(seen.boxes.frame, seen.boxes.frame[rows]))
+                self._last |= dict(zip(seen.track[rows].tolist(), seen.t_us[rows].tolist(), strict=True))
             chosen = seen.take(rows)
-            answer = self._model.run(
-                self._with_bodies(chosen) if self._model.spec.takes is FacePeople else chosen.faces
-            )
+            answer = self._model.run(self._with_bodies(chosen) if bodies else chosen.faces)
             self._add(chosen, np.stack([answer.value, answer.sd], axis=1))
 
     def _with_bodies(self, seen: Tracked) -> FacePeople:

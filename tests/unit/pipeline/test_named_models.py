@@ -1,5 +1,6 @@
 """What the passes make of models that answer more, or need more, than the default ones."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,7 @@ def frames(first: int, n: int) -> Frames:
     return Frames(np.zeros((n, 200, 300, 3), np.uint8), np.arange(first, first + n, dtype=np.int64) * STEP)
 
 
-def boxes(per_frame: list[list[tuple[float, float, float, float]]], name: str, batch: Frames) -> Tracked:
+def boxes(per_frame: Sequence[Sequence[tuple[float, ...]]], name: str, batch: Frames) -> Tracked:
     frame = [i for i, found in enumerate(per_frame) for _ in found]
     flat = np.array([b for found in per_frame for b in found], np.float32).reshape(-1, 4)
     n = len(flat)
