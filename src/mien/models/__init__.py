@@ -26,6 +26,7 @@ MODULES: tuple[str, ...] = (
     "mien.models.vision.yolo",
     "mien.models.vision.detr",
     "mien.models.vision.nudenet",
+    "mien.models.vision.actions",
     "mien.models.sound.silero",
     "mien.models.sound.swiftf0",
     "mien.models.sound.whisper",
@@ -37,6 +38,8 @@ MODULES: tuple[str, ...] = (
     "mien.models.language.qwen3vl",
     "mien.models.sound.encoders",
     "mien.models.sound.audioset",
+    "mien.models.sound.opensmile",
+    "mien.models.sound.praat",
 )
 
 __all__ = ["MODULES"]

@@ -17,6 +17,7 @@ from mien.core import Device, Frames, Message, MienError, missing_extra
 from mien.models.language.chat import Failed, Said, Turn
 from mien.models.language.frames import Seen, Sight, seen, shown
 from mien.models.language.reading import CLOSE, OPEN
+from mien.models.pretrained import strict
 from mien.models.torchnet import need_torch, torch_device
 
 if TYPE_CHECKING:
@@ -60,12 +61,11 @@ class Qwen3VLNet:
             raise missing_extra("transformers", "transformers") from error
         if device.name == "cpu":
             torch.set_num_threads(device.threads)
-        only: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "qwen3_vl":
             raise MienError("weights.wrong-format", f"{folder} holds a {kind!r} model, not qwen3_vl", "add a Qwen3-VL")
-        tokenizer = AutoTokenizer.from_pretrained(folder, **only)
-        model = strict(Qwen3VLForConditionalGeneration, folder, dtype=config.dtype, **only)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        model = strict(Qwen3VLForConditionalGeneration, folder, config.dtype)
         return cls(model.eval().to(place), tokenizer, _template(folder, tokenizer), Sight.of(folder), config)
 
     def __call__(self, turn: Turn) -> Said:
@@ -170,36 +170,6 @@ def _numbers(ids: Any, scores: Any) -> Any:
     if not bool(scores.isfinite().all()):
         raise MienError("models.not-finite", "Qwen3-VL answered NaN or Inf", 'try dtype = "float32"')
     return scores
-
-
-def strict(cls: Any, folder: Path, **how: Any) -> Any:
-    """A transformers model from safetensors in a local folder, every parameter of it and nothing else.
-
-    Raises:
-        MienError: `weights.wrong-keys`, `weights.wrong-shape` (each with the first name), `weights.unreadable`.
-    """
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    try:
-        model, said = cls.from_pretrained(
-            folder, use_safetensors=True, output_loading_info=True, ignore_mismatched_sizes=True, **how
-        )
-    except Exception as error:
-        raise MienError("weights.unreadable", f"{folder} cannot be loaded: {error}"[:400], "fetch it again") from error
-    odd = sorted(m[0] for m in said["mismatched_keys"])
-    for code, what, names in (
-        ("weights.wrong-shape", "has another shape of", odd),
-        ("weights.wrong-keys", "lacks", sorted(said["missing_keys"])),
-        ("weights.wrong-keys", "also holds", sorted(said["unexpected_keys"])),
-    ):
-        if names:
-            raise MienError(
-                code,
-                f"{folder.name} {what} {names[0]!r}" + (f" and {len(names) - 1} more" if len(names) > 1 else ""),
-                "it is a folder of another network, or not all of its files are there",
-            )
-    return model
 
 
 def _template(folder: Path, tokenizer: Any) -> str:
