@@ -120,6 +120,8 @@ class Shuffled:
     def __init__(self):
         self.rng, self.held = np.random.default_rng(1), []
 
+    width = 1024
+
     def embed(self, batch, out):
         real("identity.faceres").embed(batch, out)
         self.held.append(out.copy())
@@ -133,6 +135,8 @@ class Noise:
     """An embedding that knows nothing of faces, as alike to each other as two strangers."""
 
     rng = np.random.default_rng(2)
+
+    width = 1024
 
     def embed(self, batch, out):
         out[:] = np.abs(self.rng.standard_normal((len(batch), WIDTH)))

@@ -130,7 +130,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class AdapterSpec:
-    """What a model answers. `takes` and `gives` are record classes of `mien.core.batches`."""
+    """What a model answers. `takes` and `gives` are record classes of `mien.core`.
+
+    affect: waits for an enrolled person in `care`. biometric: computes what tells one face from another, if only in
+    memory; runs only where the policy on identity lets it.
+    """
 
     name: str
     slot: str
@@ -139,6 +143,7 @@ class AdapterSpec:
     version: int = 1
     weights: Weights | None = None
     affect: bool = False
+    biometric: bool = False
     measured: tuple[Measured, ...] = field(default=())
 
 

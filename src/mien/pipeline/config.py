@@ -32,6 +32,7 @@ class Analysis(Strict):
     max_people: Annotated[int, Ge(1), Le(100)] = Field(6, description="bodies measured per frame, largest first")
     window_s: Annotated[float, Ge(0.5), Le(30)] = Field(2.0, description="span of one observation and assessment")
     threads: Annotated[int, Ge(1), Le(64)] = Field(2, description="frames analysed side by side")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where models run; what cannot run there says so")
 
 
 class Stack(Strict):

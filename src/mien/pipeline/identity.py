@@ -107,15 +107,16 @@ class IdentityWindow:
     pictures of two tracks is the product of their sums over their counts, which is what average linkage needs.
 
     Args:
-        on_wipe: called after a window with faces was wiped, e.g. `FaceRes.forget`.
+        width: of an embedding. on_wipe: called after a window with faces was wiped, e.g. `FaceRes.forget`.
     """
 
     def __init__(
-        self, config: WindowConfig | None = None, *, on_wipe: Callable[[], None] | None = None, hide: bool = False
-    ) -> None:
+        self, config: WindowConfig | None = None, *, width: int = WIDTH, on_wipe: Callable[[], None] | None = None,
+        hide: bool = False,
+    ) -> None:  # fmt: skip
         self.config = config or WindowConfig()
         self._on_wipe = on_wipe
-        self._arena = Arena(self.config.most + 1, hide=hide)
+        self._arena = Arena(self.config.most + 1, width, hide=hide)
         self._joined: dict[int, int] = {}
         self._old: set[int] = set()  # tracks of earlier windows
         self._clear()
@@ -134,7 +135,7 @@ class IdentityWindow:
 
     @property
     def room(self) -> F32:
-        """The row `[1 1024]` of the block to have an embedding written into, for `add`."""
+        """The row `[1 width]` of the block to have an embedding written into, for `add`."""
         return self._arena.rows[-1:]
 
     def see(self, track: I64, t_us: I64) -> list[int]:
@@ -271,6 +272,8 @@ def _doubtful(a: int, b: int, similar: F64, apart: Bools, near: float, threshold
 class Embeds(Protocol):
     """A model that writes embeddings into memory of the caller and can be told to forget (`identity.faceres`)."""
 
+    @property
+    def width(self) -> int: ...
     def embed(self, batch: Faces, out: F32) -> None: ...
     def forget(self) -> None: ...
 
@@ -283,7 +286,7 @@ class Rejoin:
 
     def __init__(self, model: Embeds, config: WindowConfig | None = None, *, hide: bool = False) -> None:
         self._model = model
-        self._window = IdentityWindow(config, on_wipe=model.forget, hide=hide)
+        self._window = IdentityWindow(config, width=model.width, on_wipe=model.forget, hide=hide)
 
     def feed(self, faces: Faces, track: I64) -> None:
         """Faces of one batch of frames and the track of each (-1: not tracked), in the order of the boxes."""

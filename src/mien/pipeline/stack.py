@@ -11,6 +11,7 @@ from typing import Any
 from mien.core import AdapterSpec, Device, Fingerprint, MienError, fingerprint
 from mien.models.weights import effective, load_adapters, open_adapter, resolve, unknown
 from mien.pipeline.config import Config
+from mien.policy.identity import REFUSED
 from mien.store import Store
 
 GEOMETRY = "geometry"  # an opinion that is a rule over landmarks, not a model
@@ -26,6 +27,7 @@ class Stack:
 
     def __init__(self, config: Config) -> None:
         self._config = config
+        self._device = Device(config.analysis.device, config.analysis.threads)
         self._open: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._specs: dict[str, tuple[AdapterSpec, Any]] = {}
@@ -50,6 +52,12 @@ class Stack:
         if cls.spec.slot != slot:
             raise MienError(
                 "config.wrong-slot", f"{name!r} fills the slot {cls.spec.slot!r}, not {slot!r}", "mien models list"
+            )
+        if cls.spec.biometric and not self._config.identity.enabled:
+            raise MienError(
+                REFUSED,
+                f"{name} computes what tells one face from another, if only in memory, and identity.enabled is false",
+                "set identity.enabled = true (in care an approver, too), or fill the slot with another adapter",
             )
         try:
             settings = cls.Config(**self._config.adapters.get(name, {}))
@@ -102,7 +110,7 @@ class Stack:
 
                 cv2.setNumThreads(1)  # frames are worked on side by side already
                 spec, settings = self._specs[slot]
-                self._open[slot] = open_adapter(spec.name, settings, Device(threads=self._config.analysis.threads))
+                self._open[slot] = open_adapter(spec.name, settings, self._device)
             return self._open[slot]
 
     def preload(self) -> None:

@@ -124,6 +124,8 @@ def test_an_error_on_the_way_leaves_nothing():
     assert not window._arena.rows.any()
 
     class Broken:
+        width = 1024
+
         def embed(self, batch, out):
             out[:] = 1
             raise RuntimeError

@@ -9,10 +9,12 @@ import pytest
 
 from mien.core import Affect, Boxes, Clip, Distribution, FacePeople, Frames, MienError, Scalars, Span
 from mien.pipeline.boxes import Tracked
-from mien.pipeline.config import Analysis
+from mien.pipeline.config import Analysis, Config
 from mien.pipeline.expression import ExpressionPass
+from mien.pipeline.stack import Stack
 from mien.pipeline.vision import AgePass
 from mien.pipeline.work import LINES, lines_of
+from mien.policy.identity import REFUSED
 
 STEP = 200_000
 N = 10
@@ -161,3 +163,10 @@ def test_opinions_that_lack_a_class_are_refused_with_a_way_out():
     assert "disgust" in error.value.message or "anger" in error.value.message
     records, _ = expression({"five": Says(five, "fear", (-0.5, 0.5)), "seven": Says(SEVEN, "fear")})
     assert len({r.target: r for r in records}["expression"].dist) == 5
+
+
+def test_a_biometric_expression_needs_the_leave_of_the_identity_window():
+    made: dict[str, Any] = {"project": {"context": "research"}, "stack": {"expression": "expression.facenet"}}
+    with pytest.raises(MienError, match=REFUSED):
+        Stack(Config(**made))
+    Stack(Config(**made, identity={"enabled": True}))  # pyright: ignore[reportArgumentType]

@@ -102,6 +102,7 @@ class FaceNet:
     spec: ClassVar = AdapterSpec(
         name="identity.facenet",
         slot="identity",
+        biometric=True,
         takes=Faces,
         gives=Embeddings,
         weights=Weights(
@@ -256,6 +257,7 @@ class FaceNetExpression:
     spec: ClassVar = AdapterSpec(
         name="expression.facenet",
         slot="expression",
+        biometric=True,
         takes=Faces,
         gives=Distribution,
         affect=True,

@@ -119,6 +119,7 @@ class FaceRes:
     spec: ClassVar = AdapterSpec(
         name="identity.faceres",
         slot="identity",
+        biometric=True,
         takes=Faces,
         gives=Embeddings,
         weights=Weights(
@@ -150,6 +151,8 @@ class FaceRes:
             ),
         ),
     )  # fmt: skip
+
+    width: ClassVar = WIDTH
 
     class Config(Strict):
         enlarge: Annotated[float, Ge(0.8), Le(2)] = 1.4
