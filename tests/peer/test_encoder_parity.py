@@ -112,6 +112,21 @@ def test_a_pre_training_checkpoint_loads_its_encoder_and_leaves_its_heads(tmp_pa
     np.testing.assert_allclose(given, published(model.wav2vec2, sound(2))[-1:], atol=1e-4)
 
 
+def test_a_published_folder_is_added_and_opened(tmp_path, monkeypatch):
+    """As the hub has it: config.json, preprocessor_config.json and a pytorch_model.bin."""
+    from mien.models.weights import add_local, open_adapter
+
+    at = tmp_path / "hub"
+    at.mkdir()
+    model = reference("wav2vec2", "group", "ForPreTraining")
+    torch.save(safetensors.load_file(saved(model, at) / "model.safetensors"), at / "pytorch_model.bin")
+    (at / "model.safetensors").unlink()
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    add_local("wav2vec2-base", at)
+    given = open_adapter("states.wav2vec2", None, Device(threads=1)).run(Sound(sound(2), 0))
+    np.testing.assert_allclose(given.values, published(model.wav2vec2, sound(2))[[2, 4]], atol=1e-4)
+
+
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_file_and_its_excerpt_agree_away_from_the_excerpts_edges(family, norm, tmp_path):

@@ -69,7 +69,8 @@ class EGeMaps:
                 accept="research-only",
             ),
             runtime=(),
-            note="rules of a package, no files: pip install 'mien[opensmile]'",
+            note="rules of a package, no files: pip install 'mien[opensmile]', then: mien models pull "
+            "opensmile-egemaps --accept-licence research-only",
         ),
     )
 

@@ -61,7 +61,8 @@ class Praat:
             assets=(),
             licences=Licences("GPL-3.0-or-later (parselmouth and Praat)", "none: rules", "none", accept="GPL-3.0"),
             runtime=(),
-            note="rules of a package, no files: pip install 'mien[praat]'",
+            note="rules of a package, no files: pip install 'mien[praat]', then: mien models pull praat "
+            "--accept-licence GPL-3.0",
         ),
     )
 
