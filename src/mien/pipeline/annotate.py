@@ -11,7 +11,7 @@ import dataclasses
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,8 +22,8 @@ from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs.keep import GONE, STAGE
 from mien.pipeline.project import Project
 from mien.pipeline.run import utc_now
+from mien.pipeline.stack import reach
 from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed
-from mien.policy.egress import EgressRules
 from mien.reason.annotate import VERSION as PROMPTS
 from mien.reason.annotate import Annotation, ask_of, attributes_of
 from mien.store import StageResult, Store
@@ -164,11 +164,6 @@ class _Work:
         result = StageResult(item.id, self.stage, key, state=WAITING_CODE, code=WAITING_CODE, note=WAITING_MESSAGE)
         self._store.commit(result, run_id="", at_utc=utc_now())
         self._waiting += 1
-
-
-def reach(cls: Any, config: Config) -> Mapping[str, Any]:
-    """What an adapter that asks an endpoint gets from the project, whatever its own table says."""
-    return {"egress": EgressRules(config.egress, config.context)} if "egress" in cls.Config.model_fields else {}
 
 
 def _spec(config: Config, name: str) -> Annotation:

@@ -11,11 +11,17 @@ from typing import Any
 from mien.core import AdapterSpec, Device, Fingerprint, MienError, fingerprint
 from mien.models.weights import effective, load_adapters, open_adapter, resolve, unknown
 from mien.pipeline.config import Config
+from mien.policy.egress import EgressRules
 from mien.policy.identity import REFUSED
 from mien.store import Store
 
 GEOMETRY = "geometry"  # an opinion that is a rule over landmarks, not a model
 GEOMETRY_RULE, POOL = "rule.prototypes@1", "rule.opinions@1"
+
+
+def reach(cls: Any, config: Config) -> dict[str, Any]:
+    """What an adapter that asks an endpoint gets from the project, whatever its own table says."""
+    return {"egress": EgressRules(config.egress, config.context)} if "egress" in cls.Config.model_fields else {}
 
 
 class Stack:
@@ -60,7 +66,7 @@ class Stack:
                 "set identity.enabled = true (in care an approver, too), or fill the slot with another adapter",
             )
         try:
-            settings = cls.Config(**self._config.adapters.get(name, {}))
+            settings = cls.Config(**{**self._config.adapters.get(name, {}), **reach(cls, self._config)})
         except ValueError as error:
             raise MienError(
                 "config.invalid", f"adapters.{name}: {error}", "see its keys: mien models list --json"
