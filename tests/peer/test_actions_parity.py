@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch", reason="needs the packages torch and transf
 pytest.importorskip("transformers", reason="needs the packages torch and transformers")
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "models"))
 
-from tiny_clips import build  # noqa: E402
+from tiny_clips import build  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 pytestmark = pytest.mark.peer
 
@@ -46,7 +46,7 @@ def test_logits_are_those_of_transformers(tmp_path, kind, height, width, most):
         want = model(**given).logits[0].softmax(-1).numpy()
     record = tmp_path / INDEX
     record.write_bytes(index(folder))
-    mine = Actions.open(WeightFiles({INDEX: record}), Actions.Config(), Device(threads=1))
+    mine = Actions.open(WeightFiles({INDEX: record}), Actions.Config(batch=4), Device(threads=1))
     levels = np.abs(mine._clip(frames) - given["pixel_values"][0].numpy()).max() * 0.229 * 255
     said = mine.run(Windows((frames,)))
     most_different = np.abs(said.probs[0] - want).max()

@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch", reason="needs the packages torch and transf
 pytest.importorskip("transformers", reason="needs the packages torch and transformers")
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "models"))
 
-from tiny_qwen3vl import build  # noqa: E402
+from tiny_qwen3vl import build  # noqa: E402  # pyright: ignore[reportMissingImports]
 
 PEERS = Path(os.environ.get("MIEN_PEERS", "absent"))
 pytestmark = [

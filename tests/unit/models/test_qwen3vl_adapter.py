@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien.core import Ask, Asks, Device, Frames, Message, MienError, Reply, WeightFiles
+from mien.core import Ask, Asks, Device, Frames, Message, MienError, Reply, WeightFiles, fingerprint
 from mien.models.language.chat import Turn
 from mien.models.language.frames import Sight, patch_times, seen, shown, size_for
 from mien.models.language.qwen3vl import Qwen3VL
 from mien.models.language.qwen3vl_net import CLOSING
+from mien.models.weights import add_local, effective, open_adapter
 from mien.models.weights.folders import INDEX, index, opened
 
 torch = pytest.importorskip("torch")
@@ -396,6 +397,25 @@ def test_a_folder_is_what_it_was_when_it_was_added(folder, tmp_path):
     (here / "extra.json").write_text("{}")
     with pytest.raises(MienError, match=r"extra\.json"):
         opened(record)
+
+
+SETTINGS = Qwen3VL.Config.model_validate({"dtype": "float32"})
+
+
+def test_a_folder_is_added_where_it_lies_and_its_answers_carry_its_fingerprint(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("MIEN_CACHE", str(tmp_path / "cache"))
+    published = fingerprint(Qwen3VL.spec, SETTINGS)
+    with pytest.raises(MienError, match=r"weights\.missing"):
+        open_adapter("vlm.qwen3vl")
+    add_local("qwen3-vl", folder)
+    assert not list((tmp_path / "cache").rglob("*.safetensors"))
+    model: Any = open_adapter("vlm.qwen3vl", SETTINGS, Device(threads=1))
+    assert one(model, user("hello", max_tokens=2)).text
+    assert fingerprint(model.spec, SETTINGS) != published
+    other = tmp_path / "other"
+    add_local("qwen3-vl", build(other, seed=1))
+    assert effective(model.spec.weights).sha256 != model.spec.weights.sha256
+    model.close()
 
 
 def test_a_folder_that_could_do_more_than_hold_numbers_is_refused(folder, tmp_path):

@@ -214,7 +214,7 @@ def _nearest(pixels: Array, height: int, width: int, how: str) -> Array:
 
 def _drift(x: Array) -> list[Array]:
     """Stand-in: where the light goes from the first frame to the last."""
-    light = x.astype(np.float64).mean(2) + 1
+    light = x.astype(np.float64).mean(2) + 1 + 1e-9
     light /= light.sum((2, 3), keepdims=True)
     y = (light.sum(3) * np.arange(light.shape[2])).sum(2)
     x_ = (light.sum(2) * np.arange(light.shape[3])).sum(2)
