@@ -20,7 +20,7 @@ from mien.models.vision.yolo import YoloObjects, YoloPose, matched
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1500)]
 TOOL = Path(__file__).parent / "yolo_tool.py"
-FRAMES = (0, 60, 200)
+FRAMES, MOST = (0, 60, 200), 300
 
 
 def pictures(shared_data: Path) -> dict[str, np.ndarray]:
@@ -102,7 +102,10 @@ def compare(peer: Peer, name: str) -> Compared:
         theirs, masks = peer.said(name, key, "boxes"), peer.said(name, key, "masks")
         mine = model.run(Frames(pixels[None], np.zeros(1, np.int64)))
         # Without training a network may answer boxes with no area: mien leaves them out, as the tool does empty masks.
-        area = (theirs[:, 2:4] > theirs[:, :2]).all(1)
+        edge = np.tile(pixels.shape[1::-1], 2)
+        area = (np.clip(theirs[:, 2:4], 0, edge[2:]) > np.clip(theirs[:, :2], 0, edge[:2])).all(1)
+        if len(theirs) == MOST:  # of a crowd both give the best; mine then are more, those without area left out
+            mine = mine.take(np.flatnonzero(mine.score >= theirs[:, 4].min()))
         theirs, masks = theirs[area], None if masks is None else masks[area]
         if masks is not None:
             assert len(mine.masks) == len(mine)
@@ -148,14 +151,14 @@ def test_the_real_network_gives_the_tools_boxes_and_masks(peer: Peer) -> None:
         assert told.both == told.boxes >= 25, name
         assert told.px < 0.05, name
         assert told.score < 1e-4, name
-        assert min(told.masks) > 0.95, name
+        assert min(told.masks) > 0.99, name
     people = opened(YoloObjects, peer, names[0]).run(Frames(peer.shown["vtest0"][None], np.zeros(1, np.int64)))
-    assert [people.names[i] for i in people.label].count("person") >= 4
+    assert [people.names[i] for i in people.label].count("person") == 3
     upside = opened(YoloObjects, peer, names[0]).run(Frames(peer.shown["vtest0"][None, ::-1], np.zeros(1, np.int64)))
     assert len(pairs(upside, peer.said(names[0], "vtest0", "boxes"))) == 0
 
 
-@pytest.mark.parametrize("name", ["yolov8n-pose", "yolo26n-pose"])
+@pytest.mark.parametrize("name", ["yolov8n-pose", "yolo26n-pose+end"])
 def test_pose_networks_give_the_tools_points_to_the_boxes_they_are_asked_about(peer: Peer, name: str) -> None:
     model, compared, worst = opened(YoloPose, peer, name), 0, 0.0
     for key, pixels in peer.shown.items():

@@ -12,21 +12,22 @@ FAMILIES = {  # name → how it is exported
     "yolov5n": {},
     "yolov8n": {},
     "yolov9t": {},
-    "yolov10n": {},
+    "yolov10n+end": {"nms": False},
     "yolo11n": {"dynamic": True},
     "yolo12n": {"batch": 2},
     "yolo26n": {},
     "yolov8n-seg": {},
-    "yolo26n-seg": {},
+    "yolo26n+end": {"nms": False},
+    "yolo26n-seg+end": {"nms": False},
     "yolov8n-pose": {"dynamic": True},
-    "yolo26n-pose": {},
+    "yolo26n-pose+end": {"nms": False},
     "yolo11n+nms": {"nms": True},
     "yolo11n-seg+nms": {"nms": True},
 }
-SIDE, CONF, SEEN = 192, 0.25, 100
+SIDE, CONF, SEEN, MOST = 192, 0.25, 100, 300
 
 
-def seeded(name, pictures):
+def seeded(name, pictures, ended):
     """A network of seeded random weights that sees something: its normalisation is set by real pictures, and its class
     scores spread over 0..1."""
     import torch
@@ -35,6 +36,8 @@ def seeded(name, pictures):
     torch.manual_seed(7)
     model = YOLO(f"{name}.yaml")
     network, calm = model.model, torch.Generator().manual_seed(3)
+    if ended:
+        network.model[-1].end2end = True
     with torch.no_grad():
         norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)]
         for norm in norms:
@@ -52,7 +55,6 @@ def seeded(name, pictures):
         table = network(x)
         while not isinstance(table, torch.Tensor):
             table = table[0]
-        ended = table.shape[1] == 300
         score = table[:, :, 4] if ended else table[:, 4 : 4 + network.model[-1].nc].amax(1)
         shift = torch.logit(torch.tensor(CONF)) - torch.logit(score.flatten().sort().values[-SEEN])
         for level in levels:
@@ -110,21 +112,26 @@ def main():
         for how in ({}, {"dynamic": True}, {"nms": True}):
             jobs.append((f"real{'+' if how else ''}{'-'.join(how)}", how, checkpoint, 640))
     for name, how, path, side in jobs:
-        model = ultralytics.YOLO(path) if path else seeded(name.split("+")[0], [pictures[k] for k in pictures.files])
+        model = (
+            ultralytics.YOLO(path)
+            if path
+            else seeded(name.split("+")[0], [pictures[k] for k in pictures.files], how.get("nms") is False)
+        )
         dynamic = bool(how.get("dynamic"))
         keep = {}
         for key in pictures.files:
             bgr = np.ascontiguousarray(pictures[key][..., ::-1])
             (seen,) = model.predict(
-                bgr, imgsz=side, conf=CONF, iou=0.7, max_det=300, rect=dynamic, retina_masks=True, verbose=False
-            )
+                bgr, imgsz=side, conf=CONF, iou=0.7, max_det=MOST, rect=dynamic, retina_masks=True, verbose=False,
+                nms=False if how.get("nms") is False else None,
+            )  # fmt: skip
             keep[f"{key}/boxes"] = seen.boxes.data.numpy()
             if seen.masks is not None:
                 keep[f"{key}/masks"] = seen.masks.data.numpy().astype(bool)
             if seen.keypoints is not None:
                 keep[f"{key}/points"] = seen.keypoints.data.numpy()
         np.savez_compressed(folder / f"{name}.npz", **keep)
-        more = {"conf": CONF, "iou": 0.7, "max_det": 300} if how.get("nms") else {}
+        more = {"conf": CONF, "iou": 0.7, "max_det": MOST} if how.get("nms") else {}
         file = Path(model.export(format="onnx", imgsz=side, simplify=False, opset=17, verbose=False, **how, **more))
         shutil.move(file, folder / f"{name}.onnx")
         told["exports"].append(name)
