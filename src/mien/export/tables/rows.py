@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,11 @@ if TYPE_CHECKING:
 
 Row = tuple[Any, ...]
 PER_CLIP = ("clips", "tracks", "observations", "signals", "signal_list", "assessments", "claims")
+
+
+def _licences(model: Model) -> tuple[str, str, str]:
+    held = model.licences
+    return held.code, held.weights, held.training_data
 
 
 def of_clip(scope: Scope, rows: ClipRows) -> Iterator[tuple[str, pa.RecordBatch]]:
@@ -46,7 +50,7 @@ def of_project(scope: Scope, models: list[Model]) -> Iterator[tuple[str, pa.Reco
         ("items", [(i.id, Path(i.origin).name, i.row, " ".join(i.source_shas)) for i in items_of(scope)]),
         ("attributes", list(_attributes(scope))),
         ("labels", list(_labels(scope))),
-        ("models", [(m.fingerprint, m.name, m.slot, m.weights_sha256, *astuple(m.licences)) for m in models]),
+        ("models", [(m.fingerprint, m.name, m.slot, m.weights_sha256, *_licences(m)) for m in models]),
     ):
         if held:
             yield table, batch(table, held)
