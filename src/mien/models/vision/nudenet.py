@@ -35,7 +35,8 @@ class NudeNet(OnnxAdapter):
     Praneeth Bedapudi, "NudeNet" 3.4 (2024), a YOLOv8 detector of 18 regions of bodies. The score is the largest one of
     a region that counts as explicit, whatever its size and before any suppression. `regions` gives all regions, for the
     reasons of a quarantine. As in the published package the frame lies in the upper left corner of a black square and
-    reaches the network blue first.
+    reaches the network blue first. Pictures that a dressed person's face fills reach 0.2 in one of six cases; frames of
+    a street, none.
     """
 
     spec: ClassVar = AdapterSpec(
