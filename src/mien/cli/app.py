@@ -65,10 +65,10 @@ def options(
         log_setup(log_json, verbose)
 
 
-def _open() -> Any:
+def _open(flags: dict[str, Any] | None = None) -> Any:
     from mien.pipeline import Project
 
-    return Project.open(State.folder)
+    return Project.open(State.folder, flags)
 
 
 @app.command()
@@ -102,6 +102,7 @@ def run(
     ] = None,
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run: mien plan.")] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; never a silent fallback.")] = None,
 ) -> None:
     """Analyse inputs; a second run does only what is missing or changed."""
     if dry_run:
@@ -109,7 +110,7 @@ def run(
         return
     from mien.cli.progress import listening
 
-    project = _open()
+    project = _open({"analysis": {"device": device}} if device else None)
     with errors(), listening(as_json) as listener:
         outcome = project.run(inputs or [], listener=listener)
     _ended(project, outcome, as_json)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,7 @@ def _words(key: str, value: Any) -> str:
 
 def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
     """What `mien doctor` says: one row per check, with what to do."""
-    from mien.models.weights import cache_dir, manifest, present
+    from mien.models.weights import cache_dir, expand, present, select
 
     rows: list[dict[str, Any]] = []
 
@@ -118,9 +120,11 @@ def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
             add(package, str(getattr(module, "__version__", "present")))
         except ImportError as error:
             add(package, f"does not import: {error}", "pip install --force-reinstall mien", True)
-    absent = [e.model for e in manifest() if not present(e.weights)]
+    _accelerators(add)
+    wanted = expand(["default"], _adapters(folder))
+    absent = [e.model for e in select(wanted) if not present(e.weights)]
     add(
-        "weights",
+        "weights of the stack",
         f"{len(absent)} missing" if absent else "all present",
         f"mien models pull {' '.join(absent)}" if absent else "",
         bool(absent),
@@ -142,6 +146,58 @@ def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
     lost = [s for s in project.status()["sources"] if not Path(_path(project, s["sha256"])).exists()]
     add("sources", f"{len(lost)} moved" if lost else "in place", "mien run NEW-PATH" if lost else "", False)
     return rows
+
+
+def _adapters(folder: Path) -> list[str]:
+    """What the project's stack runs; without a project, the default stack."""
+    from mien.cli.models import default_adapters
+
+    try:
+        project = Project.open(folder)
+    except MienError:
+        return default_adapters()
+    try:
+        stack = Stack(project.config)
+        return [stack.spec(slot).name for slot in stack.slots()]
+    except MienError:
+        return default_adapters()
+    finally:
+        project.close()
+
+
+def _accelerators(add: Callable[..., None]) -> None:
+    """What could run on a graphics card: nothing is wrong without one, but two onnxruntimes overwrite each other."""
+    from importlib import metadata
+
+    held: dict[str, str] = {}
+    for name in ("onnxruntime", "onnxruntime-gpu"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            held[name] = metadata.version(name)
+    both = len(held) == 2
+    add(
+        "onnxruntime packages",
+        " and ".join(f"{name} {version}" for name, version in held.items()) or "none",
+        "they overwrite each other: pip uninstall -y onnxruntime onnxruntime-gpu, then install one: "
+        "onnxruntime, or onnxruntime-gpu for CUDA"
+        if both
+        else "",
+        both or not held,
+    )
+    with contextlib.suppress(ImportError):  # said above
+        import onnxruntime
+
+        found = [p.removesuffix("ExecutionProvider") for p in onnxruntime.get_available_providers()]
+        cuda = "" if "CUDA" in found else "for CUDA: pip uninstall -y onnxruntime && pip install onnxruntime-gpu"
+        add("onnxruntime runs on", ", ".join(found), cuda)
+    try:
+        version = metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        add("torch", "not installed", "some models need it: pip install 'mien[torch]'")
+        return
+    from mien.models.torchnet import cuda_devices
+
+    cards = cuda_devices()
+    add("torch", f"{version}, {', '.join(cards) or 'no CUDA device'}")
 
 
 def _path(project: Project, sha: str) -> str:

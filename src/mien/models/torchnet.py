@@ -42,6 +42,16 @@ def torch_device(device: Device) -> Any:
     return torch.device(device.name)
 
 
+def cuda_devices() -> list[str]:
+    """Names of the CUDA devices that torch sees.
+
+    Raises:
+        MienError: `install.missing-extra`.
+    """
+    torch = need_torch()
+    return [str(torch.cuda.get_device_name(i)) for i in range(torch.cuda.device_count())]
+
+
 def read_tensors(path: Path) -> dict[str, Array]:
     """Name → array of a safetensors file; bfloat16 and float16 become float32.
 

@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 from mien.core import AdapterSpec, Frames, MienError, Scalars, Strict, WeightFiles, Weights, adapters, fingerprint
 from mien.models.weights import (
     add_local,
+    bringing,
     bundle,
     cache,
     effective,
@@ -155,6 +156,14 @@ def test_onnx_that_points_at_other_files_is_refused(tmp_path: Path) -> None:
 def test_formats_without_code_are_known(tmp_path: Path, name: str, data: bytes, kind: str) -> None:
     (tmp_path / name).write_bytes(data)
     assert formats.check(tmp_path / name) == kind
+
+
+@pytest.mark.parametrize("length", [0x0280, 0x0380, 0x0480, 0x4B50])
+def test_a_header_whose_length_looks_like_a_pickle_is_a_header(tmp_path: Path, length: int) -> None:
+    header = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'.ljust(length)
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", length) + header + b"\0" * 4)
+    assert formats.check(tmp_path / "a.safetensors") == "safetensors"
+    assert not bringing.is_brought(tmp_path / "a.safetensors")
 
 
 @pytest.mark.usefixtures("pulled")

@@ -121,7 +121,7 @@ def to_bring(weights: Weights) -> str:
         lines.append(f"{asset.member or asset.file} from {where}{size}{sha256}")
     file = next((a.file for a in wanted.values() if a), "FILE")
     how = f"then: mien models add {weights.model} {file if len(wanted) == 1 else 'FOLDER'}"
-    return "; ".join((*lines, how, *((weights.note,) if weights.note else ())))
+    return "; ".join((*lines, weights.note if "mien models add" in weights.note else how))
 
 
 def _replaced(weights: Weights) -> bool:

@@ -39,13 +39,14 @@ def check(path: Path) -> str:
     """
     with path.open("rb") as file:
         head = file.read(64)
-    for magic, what in CARRIERS.items():
+    tensors = head[8:9] == b"{" and path.suffix == ".safetensors"
+    for magic, what in CARRIERS.items() if not tensors else ():  # its length comes first and may look like a pickle
         if head.startswith(magic):
             raise _refused("weights.can-carry-code", path, f"is {what}: such files can run code when they are loaded")
     by_content: tuple[tuple[str, bool], ...] = (
         ("gguf", head[:4] == b"GGUF"),
         ("tflite", head[4:8] == b"TFL3"),
-        ("safetensors", head[8:9] == b"{" and path.suffix == ".safetensors"),
+        ("safetensors", tensors),
         ("ctranslate2", path.suffix == ".bin" and _is_ctranslate2(head)),
     )
     for name, hit in by_content:
