@@ -33,7 +33,7 @@ def strict(cls: Any, folder: Path, dtype: str) -> Any:
         raise MienError("weights.unreadable", f"{folder} cannot be loaded: {error}"[:400], "fetch it again") from error
     finally:
         logging.set_verbosity(talk)
-    odd = sorted(m[0] for m in said["mismatched_keys"])
+    odd = sorted(m if isinstance(m, str) else m[0] for m in said["mismatched_keys"])
     for code, what, names in (
         ("weights.wrong-shape", "has another shape of", odd),
         ("weights.wrong-keys", "lacks", sorted(said["missing_keys"])),
