@@ -29,7 +29,7 @@ class Model:
     def restricted(self) -> bool:
         """Whether some licence names terms that a reader must look at before using the rows."""
         words = f"{self.licences.code} {self.licences.weights} {self.licences.training_data}".lower()
-        return any(word in words for word in _RESTRICTED)
+        return bool(self.licences.accept) or any(word in words for word in _RESTRICTED)
 
 
 def models_of(scope: Scope) -> list[Model]:
