@@ -31,14 +31,13 @@ def test_every_file_is_pinned_and_of_a_kind_that_carries_no_code() -> None:
             continue
         given = {a.file for a in weights.assets} | set(made)
         assert set(weights.runtime) <= given | set(brought(weights)), weights.model
-        assert weights.assets or weights.bring, weights.model
+        assert weights.assets or weights.bring or weights.note, weights.model  # it says where its files come from
         for asset in weights.assets:
             assert re.fullmatch(r"[0-9a-f]{64}", asset.sha256), (weights.model, asset.file)
             assert asset.bytes > 0, (weights.model, asset.file)
             assert asset.version, (weights.model, asset.file)
         if entry.slot not in ("sample", "page"):
             assert {Path(name).suffix for name in weights.runtime} <= LOADED
-        assert all((weights.licences.code, weights.licences.weights, weights.licences.training_data))
 
 
 def test_names_of_models_and_of_adapters_both_select() -> None:
