@@ -72,8 +72,8 @@ def _no_cuda(why: str) -> MienError:
     return MienError(
         "device.unavailable",
         f"onnxruntime cannot use CUDA: {why}",
-        "use --device cpu, or: pip uninstall onnxruntime && pip install 'mien[cuda]' (the two packages overwrite each "
-        "other; 'mien doctor' shows which is in force)",
+        "use --device cpu, or: pip install 'mien[cuda]', pip uninstall -y onnxruntime onnxruntime-gpu, pip install "
+        "onnxruntime-gpu (the two packages overwrite each other; 'mien doctor' shows which is in force)",
     )
 
 

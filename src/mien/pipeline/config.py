@@ -46,12 +46,15 @@ class Stack(Strict):
     expression: str = Field("expression.faceapi", description="7-class facial expression")
     explicit: str = Field("explicit.opennsfw", description="explicit-content gate")
     age: str = Field("age.ageandgender", description="age interval for display and export rules only")
+    actions: str = Field("off", description="what happens in windows of 2 s (action.videomae)")
     scene: str = Field("scene.nanodet", description="what the whole picture looks like, for copies and outliers")
     vad: str = Field("vad.silero", description="speech probability")
     pitch: str = Field("pitch.swiftf0", description="f0 and voicing")
     voice_embedding: str = Field("voice.whisper", description="sound embedding, in memory only")
     voice_affect: str = Field("voice.state", description="vocal affect head")
     voice_arousal: str = Field("voice.arousal", description="vocal arousal head")
+    sound_events: str = Field("off", description="what is heard, by AudioSet's classes (events.yamnet, events.panns)")
+    voice_descriptors: str = Field("off", description="another package's descriptors (voice.egemaps, voice.praat)")
     words: str = Field("off", description="words with times (words.whisper: English only; personal data)")
 
 

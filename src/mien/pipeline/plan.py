@@ -56,6 +56,7 @@ STAGES: tuple[Stage, ...] = (
     _vision("motion", 1, params=READ),
     _vision("explicit", 1, slots=("explicit",), params=READ),
     _vision("quality", 1, params=READ),
+    _vision("actions", 1, slots=("actions",), params=READ),
     _vision("faces", 1, slots=("faces",), maybe=("identity",), params=(*READ, "window_s", "identity")),
     _vision("landmarks", 2, slots=("landmarks",), also=("faces",), needs=("faces",), params=("window_s",)),
     _vision(
@@ -77,6 +78,8 @@ STAGES: tuple[Stage, ...] = (
         media="sound",
     ),
     Stage("words", "sound", 1, slots=("words",), also=("vad", "pitch"), needs=("sound",), media="sound"),
+    Stage("events", "sound", 1, slots=("sound_events",), media="sound"),
+    Stage("descriptors", "sound", 1, slots=("voice_descriptors",), media="sound"),
     Stage("signals", "derived", 2, needs=("motion", "landmarks", "sound")),
     Stage(
         "body",

@@ -12,7 +12,7 @@ from mien.core import Run
 from mien.pipeline.config import Config
 from mien.pipeline.plan import BY_NAME
 from mien.pipeline.stack import Stack
-from mien.pipeline.work import LINES
+from mien.pipeline.work import LINES, SOUNDS
 from mien.store import Store
 
 HERE, SHIPPED = "this project", "reference"
@@ -25,7 +25,7 @@ UNKNOWN_MS = 50.0  # a stage that nobody has measured yet
 REFERENCE_FPS = 5.0
 REFERENCE_OVERHEAD = 1.25  # wall time of that run ÷ its longest line of passes and its derived stages
 START_S = 2.5  # interpreter, registration, loading the models (11.8 ms of 120 s in that run)
-SOUND_LINE = ("sound", "voice", "words")
+SOUND_LINE = SOUNDS
 FIXED_RATE = ("explicit", "age", "quality", "scene")  # look at one frame a second or less, whatever `analysis.fps` says
 _CLAMP = (0.8, 3.0)
 # Memory, fitted by hand to `python -m bench forecast`: within a tenth for the default stack and for sound alone.

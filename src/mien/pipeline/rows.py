@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 UNITS = {
     "t_us": "us",
+    "end_us": "us",
     "x1": "px",
     "y1": "px",
     "x2": "px",

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import COCO_POINTS, US, Boxes, Clip, FacePeople, Frames
+from mien.pipeline.actions import ActionsPass
 from mien.pipeline.boxes import FacesPass, LastSeen, ObjectsPass, Tracked, joined, nobody, track_id
 from mien.pipeline.config import Analysis
 from mien.pipeline.expression import ExpressionPass
@@ -237,6 +238,7 @@ PASSES: dict[str, Any] = {
     "motion": MotionPass,
     "explicit": ExplicitPass,
     "quality": QualityPass,
+    "actions": ActionsPass,
     "faces": FacesPass,
     "landmarks": LandmarksPass,
     "expression": ExpressionPass,

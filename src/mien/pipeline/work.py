@@ -20,13 +20,20 @@ from mien.core import Clip, FacePeople, Frames, MienError, Sound
 from mien.core.records import Observation
 from mien.pipeline.boxes import FacesPass, Finder, StoredBoxes, Tracked
 from mien.pipeline.config import Analysis
+from mien.pipeline.hearing import descriptors_pass, events_pass
 from mien.pipeline.sound import segments_of, sound_pass, voice_pass, words_pass
 from mien.pipeline.stack import Stack
 from mien.pipeline.vision import PASSES, AgePass
 
 log = logging.getLogger("mien")
-LINES = (("objects", "pose"), ("faces", "landmarks", "expression", "age", "scene"), ("motion", "explicit", "quality"))
+LINES = (
+    ("objects", "pose"),
+    ("faces", "landmarks", "expression", "age", "scene"),
+    ("motion", "explicit", "quality", "actions"),
+)
+SOUNDS = ("sound", "voice", "words", "events", "descriptors")
 FINDERS = ("objects", "faces")
+HEARD = {"events": events_pass, "descriptors": descriptors_pass}  # they need nothing but the sound
 AHEAD = 2  # batches a line may lag behind the decoder
 
 
@@ -146,7 +153,7 @@ def media_work(
         progress: gets the time reached, in µs.
     """
     heard: dict[str, Outcome] = {}
-    sounds = [n for n in ("sound", "voice", "words") if n in names]
+    sounds = [n for n in SOUNDS if n in names]
     threads: list[threading.Thread] = []
     lines: list[_Line] = []
     try:
@@ -206,8 +213,10 @@ def _listen(
                 rows, grid = records, tables[f"sound/{clip.id}"]
             elif name == "voice":
                 records, tables = voice_pass(clip, sound, segments_of(rows or []), stack)
-            else:
+            elif name == "words":
                 records, tables = words_pass(clip, sound, segments_of(rows or []), grid, stack)
+            else:
+                records, tables = HEARD[name](clip, sound, stack)
             out[name] = Done(records, tables, 1000 * (time.perf_counter() - started))
         except MienError as error:
             out[name] = error
@@ -215,8 +224,8 @@ def _listen(
             log.exception("stage %s of %s", name, clip.id)
             out[name] = bug(error)
         if isinstance(out[name], MienError) and name == "sound":
-            out.update(dict.fromkeys(names, out[name]))
-            return
+            out.update({n: out[name] for n in names if n not in HEARD})
+            names = [n for n in names if n in HEARD]
 
 
 def bug(error: Exception) -> MienError:

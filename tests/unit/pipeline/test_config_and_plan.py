@@ -43,7 +43,7 @@ def test_the_project_is_found_upward(tmp_path):
 def test_the_plan_is_sound_and_a_wrong_one_fails_before_any_work():
     check_plan()
     with pytest.raises(MienError, match="did you mean 'faces'"):
-        check_plan((*STAGES[:6], Stage("x", "vision", 1, needs=("facse",))))
+        check_plan((*STAGES[:7], Stage("x", "vision", 1, needs=("facse",))))
 
 
 def test_windows_lie_on_the_grid_of_the_source_and_leave_no_crumbs():
