@@ -20,7 +20,7 @@ import numpy as np
 
 from bench.run import footage, subprocess_run
 from mien.core import SAMPLE_RATE_HZ, US, Boxes, Device, Embeddings, Faces, Frames, MienError, People, Sound, Span
-from mien.models.weights import load_adapters, open_adapter, resolve, select
+from mien.models.weights import expand, load_adapters, open_adapter, resolve, select
 from mien.pipeline.config import Config, Project
 from mien.pipeline.stack import GEOMETRY, Stack
 from mien.testing.composite import LAUGHING_FROM_S
@@ -54,12 +54,17 @@ def main(args: list[str]) -> list[str]:
 
 def untouched() -> Config:
     """What a project is that nobody has configured."""
-    return Config(project=Project(context="research", name=""), adapters={})
+    return Config(project=Project(context="research", name=""), adapters={}, annotate={})
+
+
+def carried() -> set[str]:
+    """Adapters whose weights package registries carry, without terms to accept: what can be measured anywhere."""
+    return {a for e in select(expand(["tests"], ())) for a in e.adapters}
 
 
 def configurations() -> list[Configuration]:
     """The default, then each slot left out, switched on, filled otherwise, and each opinion left out or added."""
-    base = untouched()
+    base, here = untouched(), carried()
     on = Stack(base)
     filled = base.stack.model_dump()
     groups = [*TOGETHER, *((slot,) for slot in filled if not any(slot in g for g in TOGETHER))]
@@ -69,8 +74,10 @@ def configurations() -> list[Configuration]:
         if used:
             out.append(Configuration(f"without {', '.join(used)}", {_stack(slot): "off" for slot in used}))
     for slot, name in filled.items():
-        others = [n for n, cls in sorted(load_adapters().items()) if cls.spec.slot == slot and n != name]
+        others = [n for n, cls in sorted(load_adapters().items()) if cls.spec.slot == slot and n in here and n != name]
         if not on.has(slot):
+            if name == "off" and not others:
+                continue  # only models whose files users bring
             gated = name != "off"  # named, and waiting for a section of its own to enable it
             env = {f"MIEN_{slot.upper()}__ENABLED": "true"} if gated else {_stack(slot): others[0]}
             out.append(Configuration(f"with {name if gated else others[0]}", env))
@@ -144,7 +151,10 @@ def cost() -> list[str]:
     """Processor time of one call of each model on real input, one thread; the median of several calls."""
     lines = ["One call on one thread:", "", "| model | processor ms | a call is |", "|---|---|---|"]
     given = real_inputs()
+    here = carried()
     for name, cls in sorted(load_adapters().items()):
+        if name not in here or not (name in given or cls.spec.takes in given):
+            continue
         batch, what = given[name] if name in given else given[cls.spec.takes]
         try:
             model: Any = open_adapter(name, None, Device(threads=1))

@@ -15,6 +15,7 @@ from typing import Any
 
 from bench.record import RESULTS
 from bench.stack import untouched
+from mien.core import Weights
 from mien.models.weights import load_adapters, manifest
 from mien.pipeline.stack import Stack
 
@@ -81,7 +82,7 @@ def page(found: Costs) -> str:
         ),
         *("\n## Weights and licences\n", _sizes()),
         _table(
-            ("weights", "models", "kept MB", "code", "weights' licence", "training data", "from"),
+            ("weights", "models", "kept MB", "code", "weights' licence", "training data", "accept", "from"),
             [
                 (
                     f"`{e.model}`",
@@ -90,7 +91,8 @@ def page(found: Costs) -> str:
                     e.weights.licences.code,
                     e.weights.licences.weights,
                     e.weights.licences.training_data,
-                    "; ".join(sorted({f"{a.source} {a.name} {a.version}" for a in e.weights.assets})),
+                    e.weights.licences.accept,
+                    _from(e.weights),
                 )
                 for e in manifest()
                 if set(e.adapters) & set(adapters)
@@ -128,13 +130,19 @@ def _default(name: str) -> str:
     return "off" if name not in held else "pooled" if "/" in held[name] else "yes"
 
 
+def _from(weights: Weights) -> str:
+    fetched = sorted({f"{a.source} {a.name} {a.version}" for a in weights.assets})
+    brought = sorted({f"bring {a.source} {a.name} {a.version}" for a in weights.bring})
+    return "; ".join([*fetched, *brought]) or "yours"
+
+
 def _sizes() -> str:
     on = [e for e in manifest() if any(_default(a) != "off" for a in e.adapters)]
-    whole = sum(e.kept_bytes for e in manifest()) / 1e6
+    kept = sum(e.kept_bytes for e in on) / 1e6
     return (
-        f"Pinned files of the default stack: {sum(e.kept_bytes for e in on) / 1e6:.0f} MB; of everything that "
-        f"`mien models pull` fetches without a name (with samples and the report's plot library): {whole:.0f} MB. "
-        "Files that are made from the pinned ones come on top.\n"
+        f"Pinned files of the default stack, which `mien models pull` fetches: {kept:.0f} MB. Files that are made from "
+        "the pinned ones come on top. Where *from* says *bring*, the published file is one that only `mien models add` "
+        "opens (docs/models.md). *accept* names terms that must be accepted first.\n"
     )
 
 
