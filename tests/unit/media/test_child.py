@@ -127,7 +127,6 @@ def test_importing_the_room_loads_nothing_heavy() -> None:
     assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == ""
 
 
-@pytest.mark.slow
 def test_memory_stays_flat_over_twenty_minutes(tmp_path: Path) -> None:
     made = make(tmp_path / "long.mp4", Recipe(seconds=1200.0, fps=5, sound=False))
     with Decoder(made.path, Limits(ahead_bytes=1 << 20)) as decoder:  # else how full the queue is would decide
