@@ -19,6 +19,7 @@ from mien.pipeline.perface import PerFace
 from mien.pipeline.rows import observe, table
 from mien.pipeline.scene import QualityPass, ScenePass
 from mien.pipeline.stack import Stack
+from mien.policy.quarantine import EXPLICIT_LIMIT
 from mien.signals import descriptors, head
 from mien.signals.motion import MotionEnergy
 from mien.signals.pairing import pair_faces
@@ -62,12 +63,16 @@ class MotionPass:
 
 
 class ExplicitPass:
-    """The gate looks at one frame a second; every picture that is to be shown is looked at again by itself."""
+    """The gate looks at one frame a second; every picture that is to be shown is looked at again by itself.
+
+    A gate that knows regions is asked for them where its score closes the clip: they are the reasons of a quarantine.
+    """
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         self._clip, self._model, self._label = clip, stack.get("explicit"), stack.label("explicit")
         self._t: list[int] = []
         self._score: list[float] = []
+        self._regions: dict[str, float] = {}
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
         chosen: list[int] = []
@@ -78,6 +83,11 @@ class ExplicitPass:
         if chosen:
             scores = self._model.run(Frames(frames.pixels[chosen], frames.t_us[chosen]))
             self._score += [float(v) for v in scores.value]
+            closed = [i for i, v in zip(chosen, scores.value, strict=True) if v >= EXPLICIT_LIMIT]
+            if closed and hasattr(self._model, "regions"):
+                seen: Boxes = self._model.regions(Frames(frames.pixels[closed], frames.t_us[closed]))
+                for k, score in zip(seen.label.tolist(), seen.score.tolist(), strict=True):
+                    self._regions[seen.names[k]] = max(score, self._regions.get(seen.names[k], 0.0))
 
     def finish(self) -> tuple[Records, Tables]:
         score = np.array(self._score, np.float32)
@@ -94,6 +104,9 @@ class ExplicitPass:
                     n=len(score),
                 )
             )
+        if self._regions:
+            named = tuple(sorted(self._regions.items(), key=lambda pair: -pair[1]))
+            records.append(observe(self._clip, "explicit.regions", self._clip.span, self._label, dist=named))
         return records, {f"explicit/{self._clip.id}": table({"t_us": np.array(self._t, np.int64), "score": score})}
 
 

@@ -12,7 +12,7 @@ from mien.pipeline.boxes import Tracked
 from mien.pipeline.config import Analysis, Config
 from mien.pipeline.expression import ExpressionPass
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import AgePass
+from mien.pipeline.vision import AgePass, ExplicitPass
 from mien.pipeline.work import LINES, lines_of
 from mien.policy.identity import REFUSED
 
@@ -170,3 +170,33 @@ def test_a_biometric_expression_needs_the_leave_of_the_identity_window():
     with pytest.raises(MienError, match=REFUSED):
         Stack(Config(**made))
     Stack(Config(**made, identity={"enabled": True}))  # pyright: ignore[reportArgumentType]
+
+
+class Gate:
+    """Scripted: closes at frame 5; names a region there."""
+
+    def run(self, batch: Frames) -> Scalars:
+        score = np.where(batch.t_us == 5 * STEP, 0.9, 0.05).astype(np.float32)
+        return Scalars(score, np.full(len(score), np.nan, np.float32))
+
+
+class NamingGate(Gate):
+    def regions(self, batch: Frames) -> Boxes:
+        assert batch.t_us.tolist() == [5 * STEP], "asked only where it closes"
+        box = np.array([[1, 1, 9, 9], [2, 2, 8, 8]], np.float32)
+        return Boxes(np.zeros(2, np.int64), box, np.array([0.9, 0.4], np.float32), np.array([1, 0]), ("a", "b"))
+
+
+@pytest.mark.parametrize("gate", [Gate(), NamingGate()])
+def test_a_gate_that_knows_regions_gives_the_reasons(gate: Gate):
+    stack: Any = SimpleNamespace(get=lambda _: gate, label=lambda _: "gate@1")
+    work = ExplicitPass(CLIP, stack, Analysis())  # pyright: ignore[reportCallIssue]
+    for first, n in ((0, 3), (3, 7)):
+        work.feed(frames(first, n), None)
+    records, _ = work.finish()
+    by = {r.target: r for r in records}
+    assert by["explicit.max"].value == pytest.approx(0.9)
+    if isinstance(gate, NamingGate):
+        assert [(name, round(p, 3)) for name, p in by["explicit.regions"].dist] == [("b", 0.9), ("a", 0.4)]
+    else:
+        assert "explicit.regions" not in by
