@@ -204,19 +204,23 @@ def overhead(root: Path, video: Path, media_s: float) -> list[str]:
         project = Project.init(root, "research")
         started = time.perf_counter()
         project.run([video])
-        wall = time.perf_counter() - started
+        walls = [time.perf_counter() - started]
     finally:
         OnnxNet.run, WhisperVoice._states, stack.open_adapter = run_net, states, open_adapter
     lines = ["| model | calls | ms per media s, called in a loop |", "|---|---|---|"]
-    loop = sum(loading)
-    lines.append(f"| loading the models | {len(loading)} | {1000 * loop / media_s:.1f} |")
-    for model, batches in calls.models.items():
-        started = time.perf_counter()
-        for batch in batches:
-            model.run(batch)
-        spent = time.perf_counter() - started
-        loop += spent
-        lines.append(f"| {model.spec.name} | {len(batches)} | {1000 * spent / media_s:.1f} |")
+    lines.append(f"| loading the models | {len(loading)} | {1000 * sum(loading) / media_s:.1f} |")
+    # The machine's speed varies by a third within minutes: both sides go twice, in turns, and the better of each counts.
+    loops = [in_a_loop(calls)]
+    again = Project.init(root.with_name("again"), "research")
+    started = time.perf_counter()
+    again.run([video])
+    walls.append(time.perf_counter() - started)
+    again.close()
+    loops.append(in_a_loop(calls))
+    best = min(loops, key=lambda spent: sum(spent.values()))
+    for model, spent in best.items():
+        lines.append(f"| {model.spec.name} | {len(calls.models[model])} | {1000 * spent / media_s:.1f} |")
+    wall, loop = min(walls), sum(loading) + sum(best.values())
     bare = sum(replay(net, shapes) for net, shapes in calls.runtime.items())
     lines += [
         "",
@@ -227,11 +231,24 @@ def overhead(root: Path, video: Path, media_s: float) -> list[str]:
     lines += [f"| {stage} | {ms / media_s:.1f} |" for stage, ms in rows]
     lines += [
         "",
-        f"run {wall:.1f} s; the same model calls in a plain loop {loop:.1f} s: overhead {wall / loop:.2f}",
+        f"runs {walls[0]:.1f} and {walls[1]:.1f} s; the same model calls in a plain loop, with loading the models, "
+        f"{' and '.join(f'{sum(loading) + sum(s.values()):.1f}' for s in loops)} s: overhead {wall / loop:.2f} "
+        "(the better of each)",
         f"the runtime calls alone, spread perfectly over two threads, {bare:.1f} s: {wall / bare:.2f}",
     ]
     project.close()
     return lines
+
+
+def in_a_loop(calls: Calls) -> dict[Any, float]:
+    """Seconds of every model for the same calls, one after another."""
+    spent: dict[Any, float] = {}
+    for model, batches in calls.models.items():
+        started = time.perf_counter()
+        for batch in batches:
+            model.run(batch)
+        spent[model] = time.perf_counter() - started
+    return spent
 
 
 def replay(net: Any, shapes: list[Any]) -> float:

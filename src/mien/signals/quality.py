@@ -69,12 +69,14 @@ def picture(pixels: U8) -> Picture:
     inner = small[1:-1, 1:-1]
     laplacian = small[:-2, 1:-1] + small[2:, 1:-1] + small[1:-1, :-2] + small[1:-1, 2:] - 4 * inner
     flat = small.std() < FLAT_SD
+    # Channel by channel: numpy reduces an axis of three ten times slower.
+    red, green, blue = (pixels[..., k] for k in range(3))
     return Picture(
         sharpness=float("nan") if flat else float(laplacian.var() / small.var()),
         luma=float(plane.mean()),
         contrast=float(plane.std()),
-        dark=float((pixels.max(2) <= DARK).mean()),
-        bright=float((pixels.min(2) >= BRIGHT).mean()),
+        dark=float((np.maximum(np.maximum(red, green), blue) <= DARK).mean()),
+        bright=float((np.minimum(np.minimum(red, green), blue) >= BRIGHT).mean()),
     )
 
 
