@@ -209,7 +209,7 @@ def overhead(root: Path, video: Path, media_s: float) -> list[str]:
         OnnxNet.run, WhisperVoice._states, stack.open_adapter = run_net, states, open_adapter
     lines = ["| model | calls | ms per media s, called in a loop |", "|---|---|---|"]
     lines.append(f"| loading the models | {len(loading)} | {1000 * sum(loading) / media_s:.1f} |")
-    # The machine's speed varies by a third within minutes: both sides go twice, in turns, and the better of each counts.
+    # A machine's speed varies by a third within minutes: both sides go twice, in turns; the better of each counts.
     loops = [in_a_loop(calls)]
     again = Project.init(root.with_name("again"), "research")
     started = time.perf_counter()
