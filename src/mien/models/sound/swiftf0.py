@@ -55,7 +55,8 @@ class SwiftF0:
     """Pitch. In: `Sound`. Out: `Curve` ("f0_hz", "voicing") every 16 ms.
 
     voicing is a score in 0..1 (0 in silence below -60 dBFS); f0_hz is NaN where voicing < `voiced`. The last,
-    incomplete 16 ms of a sound have no row.
+    incomplete 16 ms of a sound have no row. A row describes the moment it begins at, not the middle of its 16 ms: so it
+    agrees with Praat to a median of 0.08 semitones on speech (0.20 by the middle; `python -m bench agreement`).
     """
 
     class Config(Strict):
