@@ -36,7 +36,7 @@ def model():
     try:
         return open_adapter("explicit.nudenet")
     except MienError as error:
-        if error.code != "weights.missing":
+        if error.code not in ("weights.missing", "licence.not-accepted"):
             raise
         pytest.skip(f"{error.message}: mien models pull nudenet --accept-licence AGPL-3.0")
 
