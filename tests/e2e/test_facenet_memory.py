@@ -22,6 +22,8 @@ from mien.models.vision.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, Probe
 from mien.models.vision.facenet_net import network
 from mien.models.weights import tensors
 
+pytestmark = pytest.mark.slow  # minutes; the same window is scanned with the default network in test_identity_memory
+
 PLANTED, REAL, DEEP = 200, 12, 1792
 CHILD = r"""
 import json, sys

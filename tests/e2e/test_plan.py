@@ -70,7 +70,7 @@ def test_a_plan_writes_nothing_and_says_the_same_as_a_dry_run(short_real_clip, t
     said = json.loads(command("plan", short_real_clip, tmp_path / "bad.mp4", "--json", root=root).stdout)
     assert {(i["state"], i["code"]) for i in said["inputs"]} == {("new", ""), ("rejected", "media.unknown-format")}
     todo = [s for s in said["stages"] if s["state"] == "to do"]
-    assert [s["stage"] for s in said["stages"] if s not in todo] == ["words"]
+    assert [s["stage"] for s in said["stages"] if s not in todo] == ["actions", "words", "events", "descriptors"]
     assert all(s["basis"] == "reference" for s in todo)
     assert said["predicted_s"] > 0
     assert said["predicted_mb"] > 0
