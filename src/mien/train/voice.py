@@ -183,7 +183,7 @@ def fit_temperature(logits: F64, truth: Ints) -> float:
     from scipy.optimize import minimize_scalar
 
     weight = balanced_weight(truth, logits.shape[1])
-    best = minimize_scalar(
+    best: Any = minimize_scalar(
         lambda log_t: log_loss(softmax(logits / np.exp(log_t)), truth, weight), bounds=(-2, 2), method="bounded"
     )
     return float(np.exp(best.x))
