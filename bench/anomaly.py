@@ -223,7 +223,7 @@ def open_nsfw(items: list[Item]) -> Any:
     from onnx import helper
 
     from mien.models.onnx import OnnxNet
-    from mien.models.vision.explicit import OpenNsfw, prepared
+    from mien.models.vision.objects.explicit import OpenNsfw, prepared
 
     weights = OpenNsfw.spec.weights
     assert weights is not None

@@ -17,7 +17,7 @@ import numpy as np
 
 from bench.faces import DATA, one, read
 from mien.core import Device, Distribution, Faces, Frames, Strict
-from mien.models.vision.expression import LABELS, MiniXception, tempered
+from mien.models.vision.faces.expression import LABELS, MiniXception, tempered
 from mien.models.weights import open_adapter, resolve
 from mien.models.weights.extras import DEMO_VIDEO
 

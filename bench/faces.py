@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mien.core import Boxes, Device, Frames, Strict
-from mien.models.vision.blazeface import BlazeFace
-from mien.models.vision.faces import CenterFace
+from mien.models.vision.faces.blazeface import BlazeFace
+from mien.models.vision.faces.detection import CenterFace
 from mien.models.weights import open_adapter
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"

@@ -16,7 +16,7 @@ import numpy as np
 from bench.expression import FOLDER, largest
 from bench.faces import DATA, one, read, resized, video
 from mien.core import Boxes, Device, Faces, Frames
-from mien.models.vision.faces import CenterFace
+from mien.models.vision.faces.detection import CenterFace
 from mien.models.weights import load_adapters, open_adapter
 
 PAIRS = [[33, 263], [133, 362], [61, 291]]  # outer and inner corners of the eyes, corners of the mouth

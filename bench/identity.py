@@ -17,10 +17,10 @@ import numpy as np
 from bench.expression import largest
 from bench.faces import DATA, one, read
 from mien.core import Boxes, Faces, Frames
-from mien.models.vision.identity import FaceRes
+from mien.models.vision.faces.identity import FaceRes
 from mien.models.weights import open_adapter, resolve
 from mien.models.weights.extras import DEMO_VIDEO
-from mien.pipeline.identity import WindowConfig
+from mien.pipeline.stages.identity import WindowConfig
 
 Array = np.ndarray
 FOLDER = DATA / "face_expression_muxspace"

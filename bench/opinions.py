@@ -18,9 +18,9 @@ import numpy as np
 from bench.expression import Rated, answers, ece, load, log_loss, temperature, uar
 from mien.core import Device, Distribution
 from mien.fusion.opinions import EXPRESSION_WEIGHTS, Opinions, fit_weights, pool_opinions
-from mien.models.vision.expression import LABELS, ExpressionConfig, MiniXception, tempered
-from mien.models.vision.faceapi import FaceApi
-from mien.models.vision.facex import FaceX
+from mien.models.vision.faces.expression import LABELS, ExpressionConfig, MiniXception, tempered
+from mien.models.vision.faces.faceapi import FaceApi
+from mien.models.vision.faces.facex import FaceX
 from mien.models.weights import open_adapter
 from mien.signals.descriptors import describe
 from mien.signals.prototypes import PrototypeConfig, expression

@@ -17,8 +17,8 @@ import numpy as np
 
 from bench.faces import DATA, one, read, video
 from mien.core import COCO_POINTS, Boxes, Device, Keypoints, People, Strict
-from mien.models.vision.blazepose import BlazePose
-from mien.models.vision.pose import MoveNet
+from mien.models.vision.people.blazepose import BlazePose
+from mien.models.vision.people.pose import MoveNet
 from mien.models.weights import open_adapter
 
 CANDIDATES: tuple[tuple[str, str, Strict | None], ...] = (

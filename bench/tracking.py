@@ -50,7 +50,7 @@ def own(video: Path, fps: float | None = None, until_s: float = 600) -> tuple[Sc
     """Tracks of people by mien's own detector and tracker, by frame number from 1, and the video's frame rate."""
     from mien.media import Decoder
     from mien.models.weights import open_adapter
-    from mien.pipeline.boxes import TRACKERS
+    from mien.pipeline.stages.boxes import TRACKERS
 
     model: Any = open_adapter("object.nanodet")
     tracker, out = Tracker(TRACKERS["objects"]), {}

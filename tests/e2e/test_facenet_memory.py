@@ -18,9 +18,9 @@ from test_identity_memory import fullest, needles, scan, search
 
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
 from mien.models.vision import graphs
-from mien.models.vision.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, Probe
-from mien.models.vision.facenet_net import network
-from mien.models.weights import tensors
+from mien.models.vision.faces.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, Probe
+from mien.models.vision.faces.facenet_net import network
+from mien.models.weights.reading import tensors
 
 pytestmark = pytest.mark.slow  # minutes; the same window is scanned with the default network in test_identity_memory
 
@@ -30,8 +30,8 @@ import json, sys
 from pathlib import Path
 import numpy as np
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
-from mien.models.vision.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, FaceNetExpression
-from mien.pipeline.identity import Arena
+from mien.models.vision.faces.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, FaceNetExpression
+from mien.pipeline.stages.identity import Arena
 
 class Planted:
     seed = 1000

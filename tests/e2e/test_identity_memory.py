@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from mien.core import MienError
-from mien.models.vision.identity import WIDTH, FaceRes
+from mien.models.vision.faces.identity import WIDTH, FaceRes
 from mien.models.weights import resolve
 
 PLANTED = 200
@@ -25,9 +25,9 @@ CHILD = r"""
 import json, sys
 import numpy as np
 from mien.core import Boxes, Faces, Frames
-from mien.models.vision.identity import FaceRes
+from mien.models.vision.faces.identity import FaceRes
 from mien.models.weights import open_adapter
-from mien.pipeline import identity
+from mien.pipeline.stages import identity
 
 class Planted:
     seed = 1000

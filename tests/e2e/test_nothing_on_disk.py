@@ -8,7 +8,7 @@ import pytest
 
 from mien.core import Embeddings, Landmarks
 from mien.models.sound.whisper import WhisperVoice
-from mien.models.vision.landmarks import FaceMesh
+from mien.models.vision.faces.landmarks import FaceMesh
 from mien.pipeline import Project
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mien.core import Device, Frames, WeightFiles, Windows
-from mien.models.vision.actions import Actions
+from mien.models.vision.people.actions import Actions
 from mien.models.weights.folders import INDEX, index
 
 torch = pytest.importorskip("torch", reason="needs the packages torch and transformers")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
-from mien.models.vision.deepface import FILE, DeepFaceEmotion
-from mien.models.weights import tensors
+from mien.models.vision.faces.deepface import FILE, DeepFaceEmotion
+from mien.models.weights.reading import tensors
 
 pytestmark = pytest.mark.peer
 
@@ -155,7 +155,7 @@ def test_another_picture_gets_another_answer(package, monkeypatch):
 def test_the_file_that_keras_writes_gives_the_numbers_of_keras(tmp_path):
     """The real package with TensorFlow, in an interpreter of its own (MIEN_PEER_PYTHON)."""
     pytest.importorskip("h5py")
-    from mien.models.weights import hdf5
+    from mien.models.weights.reading import hdf5
 
     python = os.environ.get("MIEN_PEER_PYTHON", "")
     if not python:

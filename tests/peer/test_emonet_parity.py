@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
-from mien.models.vision.emonet import SIDE, EmoNet5, EmoNet8
+from mien.models.vision.faces.emonet import SIDE, EmoNet5, EmoNet8
 from tests import seeded
 
 pytestmark = pytest.mark.peer

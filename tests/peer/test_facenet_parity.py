@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
-from mien.models.vision.facenet import FILE, WIDTH, FaceNet
-from mien.models.weights import tensors
+from mien.models.vision.faces.facenet import FILE, WIDTH, FaceNet
+from mien.models.weights.reading import tensors
 
 pytestmark = pytest.mark.peer
 
@@ -143,7 +143,7 @@ def test_swapped_channels_or_a_neighbouring_crop_are_far_away(both):
 
 def test_a_file_without_the_classifier_is_taken_and_one_of_another_width_is_not(both, tmp_path):
     from mien.core import MienError
-    from mien.models.vision.facenet_net import network
+    from mien.models.vision.faces.facenet_net import network
     from mien.models.vision.graphs import Tensors
 
     theirs, _ = both
@@ -156,7 +156,7 @@ def test_a_file_without_the_classifier_is_taken_and_one_of_another_width_is_not(
 
 def test_from_the_published_kind_of_file_to_an_answer(package, both, tmp_path, monkeypatch):
     """What `torch.save` of the package's network writes, through `mien models add`, for both adapters."""
-    from mien.models.vision.facenet import LABELS, PROBE_FILE, Probe
+    from mien.models.vision.faces.facenet import LABELS, PROBE_FILE, Probe
     from mien.models.weights import add_local, open_adapter
 
     theirs, ours = both

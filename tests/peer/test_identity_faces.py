@@ -7,8 +7,8 @@ import pytest
 
 from mien.core import Device, Faces, Frames, MienError
 from mien.models.weights import open_adapter
-from mien.pipeline.boxes import TRACKERS
-from mien.pipeline.identity import WIDTH, Rejoin, WindowConfig
+from mien.pipeline.stages.boxes import TRACKERS
+from mien.pipeline.stages.identity import WIDTH, Rejoin, WindowConfig
 from mien.signals.tracking import Tracker
 
 pytestmark = pytest.mark.peer

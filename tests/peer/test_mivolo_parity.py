@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, FacePeople, Frames, WeightFiles
-from mien.models.vision.mivolo import SIDE, MiVolo2, body_of, pair_of
+from mien.models.vision.people.mivolo import SIDE, MiVolo2, body_of, pair_of
 from mien.signals.pairing import pair_faces
 from tests import seeded
 
@@ -112,8 +112,8 @@ def seed(net):
 def test_our_trunk_gives_the_numbers_of_timm(timm):
     from timm.models.volo import VOLO
 
-    from mien.models.vision.mivolo_net import stem
-    from mien.models.vision.volo_net import Volo
+    from mien.models.vision.people.mivolo_net import stem
+    from mien.models.vision.people.volo_net import Volo
 
     class Patches(torch.nn.Module):
         def __init__(self):
@@ -136,7 +136,7 @@ def test_our_trunk_gives_the_numbers_of_timm(timm):
 
 @pytest.mark.parametrize("shape", [NARROW, pytest.param(D1, marks=pytest.mark.slow)], ids=["narrow", "d1"])
 def test_our_network_gives_their_numbers(theirs, shape):
-    from mien.models.vision.mivolo_net import MiVolo
+    from mien.models.vision.people.mivolo_net import MiVolo
 
     net = seed(theirs["model.mivolo_model"].MiVOLOModel(in_chans=6, num_classes=3, **shape))
     side, hidden = shape["img_size"], shape.get("stem_hidden_dim", 64)

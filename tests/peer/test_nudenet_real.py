@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from mien.core import Frames, MienError
-from mien.models.vision.nudenet import NudeNet
+from mien.models.vision.objects.nudenet import NudeNet
 from mien.models.weights import open_adapter
 
 pytestmark = pytest.mark.peer

@@ -9,7 +9,7 @@ import pytest
 
 from mien.core import Device, Distribution, Faces, Frames, MienError
 from mien.fusion.opinions import EXPRESSION_WEIGHTS, pool_opinions
-from mien.models.vision.expression import LABELS
+from mien.models.vision.faces.expression import LABELS
 from mien.models.weights import open_adapter
 from mien.signals.descriptors import describe
 from mien.signals.prototypes import expression

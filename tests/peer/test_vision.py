@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError
-from mien.models.vision.expression import LABELS, MiniXception
+from mien.models.vision.faces.expression import LABELS, MiniXception
 from mien.models.weights import open_adapter
 
 HAPPY = LABELS.index("happiness")

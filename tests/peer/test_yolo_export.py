@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Frames, People, WeightFiles
-from mien.models.vision.yolo import YoloObjects, YoloPose, matched
+from mien.models.vision.objects.yolo import YoloObjects, YoloPose, matched
 
 pytestmark = [pytest.mark.peer, pytest.mark.timeout(1500)]
 TOOL = Path(__file__).parent / "yolo_tool.py"

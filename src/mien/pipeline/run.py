@@ -20,14 +20,14 @@ from typing import Any
 from mien.core import Clip, MienError, Source, Track, clip_id, digest
 from mien.core.records import Assessment, Observation
 from mien.media import Cut, Decoder, Scanning, hash_file, judge
-from mien.pipeline.body import body_stage
-from mien.pipeline.compare import STAGE, compared
 from mien.pipeline.config import Config
-from mien.pipeline.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import STAGES, Stage, applies, check_plan, cutting
 from mien.pipeline.stack import Stack
+from mien.pipeline.stages.body import body_stage
+from mien.pipeline.stages.compare import STAGE, compared
+from mien.pipeline.stages.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
 from mien.pipeline.stale import ABSENT, stage_key, values_of
 from mien.pipeline.work import bug, media_work
 from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed

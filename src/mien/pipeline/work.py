@@ -18,12 +18,12 @@ from typing import Any
 
 from mien.core import Clip, FacePeople, Frames, MienError, Sound
 from mien.core.records import Observation
-from mien.pipeline.boxes import FacesPass, Finder, StoredBoxes, Tracked
 from mien.pipeline.config import Analysis
-from mien.pipeline.hearing import descriptors_pass, events_pass
-from mien.pipeline.sound import segments_of, sound_pass, voice_pass, words_pass
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import PASSES, AgePass
+from mien.pipeline.stages.boxes import FacesPass, Finder, StoredBoxes, Tracked
+from mien.pipeline.stages.hearing import descriptors_pass, events_pass
+from mien.pipeline.stages.sound import segments_of, sound_pass, voice_pass, words_pass
+from mien.pipeline.stages.vision import PASSES, AgePass
 
 log = logging.getLogger("mien")
 LINES = (

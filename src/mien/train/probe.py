@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import MienError
-from mien.models.vision.expression import LABELS, tempered
-from mien.models.vision.facenet import Probe
+from mien.models.vision.faces.expression import LABELS, tempered
+from mien.models.vision.faces.facenet import Probe
 from mien.train.measures import balanced_weight, ece, log_loss, uar
 
 F32 = npt.NDArray[np.float32]

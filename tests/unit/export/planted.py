@@ -23,8 +23,8 @@ from mien.core import (
     clip_id,
 )
 from mien.pipeline import Project
-from mien.pipeline.boxes import track_id
 from mien.pipeline.rows import table
+from mien.pipeline.stages.boxes import track_id
 from mien.store import StageResult, Store
 
 WHEN = {"run_id": "run-planted", "at_utc": "2026-01-01T00:00:00.000+00:00"}

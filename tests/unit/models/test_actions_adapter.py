@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.core import Device, Frames, MienError, WeightFiles, Windows
-from mien.models.vision.actions import Actions, evenly
+from mien.models.vision.people.actions import Actions, evenly
 from mien.models.weights.folders import INDEX, index
 
 

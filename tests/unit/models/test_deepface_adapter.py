@@ -5,12 +5,12 @@ import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
 from mien.models.sound.tensors import write
-from mien.models.vision.deepface import FILE, DeepFaceEmotion, network
-from mien.models.vision.expression import LABELS
+from mien.models.vision.faces.deepface import FILE, DeepFaceEmotion, network
+from mien.models.vision.faces.expression import LABELS
 from mien.models.vision.graphs import Tensors
 from mien.models.vision.net import StandIn
 from mien.models.weights import accept, add_local, open_adapter
-from mien.models.weights.tensors import Held
+from mien.models.weights.reading.tensors import Held
 
 CONVOLUTIONS = ((5, 1, 64), (3, 64, 64), (3, 64, 64), (3, 64, 128), (3, 128, 128))
 DENSE = ((128, 1024), (1024, 1024), (1024, 7))
@@ -126,7 +126,7 @@ def test_other_tensors_give_other_answers(tmp_path):
 def test_the_published_keras_layout_arrives_under_its_names(tmp_path):
     """Attributes, groups and names as Keras wrote them, read by what `mien models add` reads them with."""
     pytest.importorskip("h5py")
-    from mien.models.weights import hdf5
+    from mien.models.weights.reading import hdf5
 
     held = seeded()
     path = keras_file(tmp_path / "facial_expression_model_weights.h5", held)

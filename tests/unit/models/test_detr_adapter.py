@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mien.core import Device, Frames, MienError, WeightFiles
-from mien.models.vision.detr import COCO_NUMBERS, Detr, as_input, squeezed
-from mien.models.vision.objects import COCO
+from mien.models.vision.objects.detr import COCO_NUMBERS, Detr, as_input, squeezed
+from mien.models.vision.objects.nanodet import COCO
 
 SIZE = (96, 128)  # of the networks' input, (h, w)
 Q = 12

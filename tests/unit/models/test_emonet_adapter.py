@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
-from mien.models.vision.emonet import SIDE, EmoNet5, EmoNet8
+from mien.models.vision.faces.emonet import SIDE, EmoNet5, EmoNet8
 from mien.models.vision.net import StandIn
 from tests import seeded
 
@@ -119,7 +119,7 @@ def published(cls, tmp_path, prefix="", change=None):
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
-    from mien.models.vision.emonet_net import EmoNet
+    from mien.models.vision.faces.emonet_net import EmoNet
 
     torch.set_num_threads(1)
     with torch.device("meta"):

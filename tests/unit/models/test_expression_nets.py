@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
-from mien.models.vision.expression import LABELS, ExpressionConfig, geometric_mean, tempered
-from mien.models.vision.faceapi import MANIFEST, TENSORS, FaceApi, network, tensors
-from mien.models.vision.facex import FaceX
+from mien.models.vision.faces.expression import LABELS, ExpressionConfig, geometric_mean, tempered
+from mien.models.vision.faces.faceapi import MANIFEST, TENSORS, FaceApi, network, tensors
+from mien.models.vision.faces.facex import FaceX
 from mien.models.vision.net import StandIn
 from mien.models.weights import present, resolve
 

@@ -5,12 +5,12 @@ import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
 from mien.models.sound.tensors import write
-from mien.models.vision.expression import LABELS
-from mien.models.vision.facenet import FILE, PROBE_FILE, SIDE, WIDTH, FaceNet, FaceNetExpression, Probe, crop
-from mien.models.vision.facenet_net import network
+from mien.models.vision.faces.expression import LABELS
+from mien.models.vision.faces.facenet import FILE, PROBE_FILE, SIDE, WIDTH, FaceNet, FaceNetExpression, Probe, crop
+from mien.models.vision.faces.facenet_net import network
 from mien.models.vision.graphs import Tensors
-from mien.models.weights.tensors import Tensor
-from mien.models.weights.tensors import write as write_tensors
+from mien.models.weights.reading.tensors import Tensor
+from mien.models.weights.reading.tensors import write as write_tensors
 
 
 class Recorder(Tensors):

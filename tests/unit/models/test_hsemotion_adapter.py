@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
-from mien.models.vision.hsemotion import LABELS, THEIRS, HsEmotionB0, HsEmotionB2
+from mien.models.vision.faces.hsemotion import LABELS, THEIRS, HsEmotionB0, HsEmotionB2
 
 BOTH = (HsEmotionB0, HsEmotionB2)
 MEAN, SD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Faces, Frames, MienError
-from mien.models.vision.identity import SIDE, WIDTH, FaceRes
+from mien.models.vision.faces.identity import SIDE, WIDTH, FaceRes
 from mien.models.weights import open_adapter
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, FacePeople, Frames, MienError, WeightFiles
-from mien.models.vision.mivolo import MEAN, SD, SIDE, MiVolo2, body_of, pair_of, prepared
 from mien.models.vision.net import StandIn
+from mien.models.vision.people.mivolo import MEAN, SD, SIDE, MiVolo2, body_of, pair_of, prepared
 from tests import seeded
 
 EMPTY = (-MEAN / SD).astype(np.float32)
@@ -133,7 +133,7 @@ def published(tmp_path, change=None, *, live=False):
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file
 
-    from mien.models.vision.mivolo_net import MiVolo
+    from mien.models.vision.people.mivolo_net import MiVolo
 
     torch.set_num_threads(1)
     with torch.device("meta"):
@@ -151,7 +151,7 @@ def published(tmp_path, change=None, *, live=False):
 def test_the_network_answers_as_its_makers_network_does():
     torch = pytest.importorskip("torch")
     from mien.models.torchnet import fill
-    from mien.models.vision.mivolo_net import MiVolo
+    from mien.models.vision.people.mivolo_net import MiVolo
 
     net = MiVolo(**NARROW)
     names = seeded.shapes_of(net, "mivolo.model.")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mien.core import Device, Frames, MienError, WeightFiles
-from mien.models.vision.nudenet import ALWAYS, REGIONS, NudeNet, prepared
+from mien.models.vision.objects.nudenet import ALWAYS, REGIONS, NudeNet, prepared
 
 ROWS = 2100
 

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from mien.core import COCO_POINTS, Boxes, Device, Frames, MienError, People
-from mien.models.vision import blazepose
-from mien.models.vision.blazepose import FINDER_SIDE, LEVELS, ORDER, BlazePose, decode_finder
 from mien.models.vision.geometry import Square
 from mien.models.vision.net import StandIn
-from mien.models.vision.pose import _FIGURE, GRAPH, HEADS, MoveNet, MoveNetThunder, decode, shortened
+from mien.models.vision.people import blazepose
+from mien.models.vision.people.blazepose import FINDER_SIDE, LEVELS, ORDER, BlazePose, decode_finder
+from mien.models.vision.people.pose import _FIGURE, GRAPH, HEADS, MoveNet, MoveNetThunder, decode, shortened
 from mien.models.weights import open_adapter, resolve
-from mien.models.weights.tfjs import read
+from mien.models.weights.converting.tfjs import read
 
 REAL = ("pose.movenet", "pose.movenet-thunder", "pose.blazepose")
 OTHER = {"left": "right", "right": "left"}

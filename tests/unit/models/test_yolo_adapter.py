@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mien.core import COCO_POINTS, Boxes, Device, Frames, MienError, People, WeightFiles
-from mien.models.vision.objects import COCO
-from mien.models.vision.yolo import Settings, YoloObjects, YoloPose, letterbox, matched
-from mien.models.vision.yolo_heads import METADATA_CHARS, Layout, Meta, decode, mask_in, read_meta, recognise
+from mien.models.vision.objects.nanodet import COCO
+from mien.models.vision.objects.yolo import Settings, YoloObjects, YoloPose, letterbox, matched
+from mien.models.vision.objects.yolo_heads import METADATA_CHARS, Layout, Meta, decode, mask_in, read_meta, recognise
 
 SIZE = (64, 96)  # of the canvas; frames are 128 × 192 px, so one px of the canvas is two of the frame
 CELLS = 8 * 12 + 4 * 6 + 2 * 3

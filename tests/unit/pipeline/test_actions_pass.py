@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mien.core import Distribution, Frames, Span, Windows
-from mien.models.vision.actions import Actions
-from mien.pipeline.actions import ActionsPass, likeliest, spans
+from mien.models.vision.people.actions import Actions
+from mien.pipeline.stages.actions import ActionsPass, likeliest, spans
 
 S = 1_000_000
 LABELS = tuple(f"action {i}" for i in range(8))

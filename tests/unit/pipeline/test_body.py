@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from mien.core import COCO_POINTS, US, Clip, Span, Track
-from mien.pipeline.body import body_stage
-from mien.pipeline.boxes import BOX, track_id
 from mien.pipeline.config import load
-from mien.pipeline.derive import View
 from mien.pipeline.rows import table
 from mien.pipeline.stack import Stack
+from mien.pipeline.stages.body import body_stage
+from mien.pipeline.stages.boxes import BOX, track_id
+from mien.pipeline.stages.derive import View
 from mien.reason import Ledger, reason
 from mien.testing.skeletons import Act, Skeleton, skeleton
 

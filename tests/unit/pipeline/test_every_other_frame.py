@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from mien.core import COCO_POINTS, Boxes, Clip, Frames, Keypoints, People, Span
-from mien.pipeline.boxes import ObjectsPass, StoredBoxes
 from mien.pipeline.config import Analysis
-from mien.pipeline.vision import PosePass
+from mien.pipeline.stages.boxes import ObjectsPass, StoredBoxes
+from mien.pipeline.stages.vision import PosePass
 
 STEP = 200_000
 N = 12

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from mien.core import Clip, Curve, Sound, Span
-from mien.pipeline.hearing import LEAST, descriptors_pass, events_pass
+from mien.pipeline.stages.hearing import LEAST, descriptors_pass, events_pass
 
 HOP = 480_000
 CLIP = Clip("c", "s", Span(1_000_000, 11_000_000), "start", "end", "cut")

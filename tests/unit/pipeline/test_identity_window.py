@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Faces, Frames, MienError
-from mien.pipeline.identity import WIDTH, Arena, IdentityWindow, Rejoin, WindowConfig, link, renumber
+from mien.pipeline.stages.identity import WIDTH, Arena, IdentityWindow, Rejoin, WindowConfig, link, renumber
 from mien.policy.identity import IdentityTerms, identity_permit
 
 S = 1_000_000

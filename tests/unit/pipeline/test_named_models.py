@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mien.core import Affect, Boxes, Clip, Distribution, FacePeople, Frames, MienError, Scalars, Span
-from mien.pipeline.boxes import Tracked
 from mien.pipeline.config import Analysis, Config
-from mien.pipeline.expression import ExpressionPass
 from mien.pipeline.stack import Stack
-from mien.pipeline.vision import AgePass, ExplicitPass
+from mien.pipeline.stages.boxes import Tracked
+from mien.pipeline.stages.expression import ExpressionPass
+from mien.pipeline.stages.vision import AgePass, ExplicitPass
 from mien.pipeline.work import LINES, lines_of
 from mien.policy.identity import REFUSED
 
@@ -52,7 +52,7 @@ class Ages:
 
 @pytest.mark.parametrize("batches", [[10], [3, 3, 4], [1] * 10, [5, 5]])
 def test_faces_get_their_own_bodies_wherever_batches_begin(batches: list[int], monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("mien.pipeline.vision.AGE_EVERY_S", 0.6)  # due at frames 0, 3, 6 and 9
+    monkeypatch.setattr("mien.pipeline.stages.vision.AGE_EVERY_S", 0.6)  # due at frames 0, 3, 6 and 9
     model = Ages()
     stack: Any = SimpleNamespace(get=lambda _: model, label=lambda _: "age@1")
     work = AgePass(CLIP, stack, Analysis())  # pyright: ignore[reportCallIssue]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.core import MienError
-from mien.models.weights import bringing
+from mien.models.weights.reading import bringing
 
 h5py = pytest.importorskip("h5py")
 RNG = np.random.default_rng(4)

@@ -21,11 +21,9 @@ from onnx import TensorProto, helper, numpy_helper
 from mien.core import AdapterSpec, Frames, MienError, Scalars, Strict, WeightFiles, Weights, adapters, fingerprint
 from mien.models.weights import (
     add_local,
-    bringing,
     bundle,
     cache,
     effective,
-    formats,
     open_adapter,
     pull,
     remove_local,
@@ -33,6 +31,8 @@ from mien.models.weights import (
     unbundle,
     verify,
 )
+from mien.models.weights.reading import bringing
+from mien.models.weights.reading import formats
 
 from .conftest import Registry, asset, model, noise
 

@@ -12,7 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from mien.cli.models import app
-from mien.models.weights import brought, convert, manifest, pull, resolve, select
+from mien.models.weights import brought, manifest, pull, resolve, select
+from mien.models.weights.converting import convert
 
 from .conftest import Registry
 

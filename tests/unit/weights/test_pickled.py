@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from mien.core import MienError
-from mien.models.weights import bringing, formats, pytorch, tensors
+from mien.models.weights.reading import bringing, formats, pytorch, tensors
 
 torch = pytest.importorskip("torch")
 CANARY = "canary-is-out"

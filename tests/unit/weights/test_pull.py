@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from mien.core import MienError
-from mien.models.weights import cache, direct, pull, resolve, verify
+from mien.models.weights import cache, pull, resolve, verify
+from mien.models.weights.places import direct
 
 from .conftest import Registry, asset, model, noise, wheel_bytes
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.models.weights import settings
+from mien.models.weights.places import settings
 
 
 def test_pip_variables_win_over_its_files_and_local_places_come_first(

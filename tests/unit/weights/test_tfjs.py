@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from mien.core import MienError, Weights
-from mien.models.weights import cache, convert, manifest, present, resolve, tfjs
+from mien.models.weights import cache, manifest, present, resolve
+from mien.models.weights.converting import convert, tfjs
 
 TOLERANCE = 1e-5
 

@@ -18,7 +18,7 @@ import numpy as np
 from mien.core import VERSION, MienError
 from mien.export.tables.folder import write_text
 from mien.export.tables.scope import ClipRows, Scope
-from mien.pipeline.boxes import BOX, POINTS, track_id
+from mien.pipeline.stages.boxes import BOX, POINTS, track_id
 
 FILE = "coco.json"
 # As CenterFace gives them: left and right of the picture, not of the person.

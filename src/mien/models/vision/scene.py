@@ -22,7 +22,7 @@ from mien.core import (
 from mien.models.onnx import Array, OnnxNet, stacked
 from mien.models.vision.geometry import U8
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
-from mien.models.vision.objects import MEAN, STD, STRIDES, NanoDet
+from mien.models.vision.objects.nanodet import MEAN, STD, STRIDES, NanoDet
 
 SIDE = 224
 CHANNELS = (128, 256, 512)  # of the backbone's three levels, of strides 8, 16, 32

@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from mien.core import Adapter, Device, Strict, WeightFiles, Weights
-from mien.models.weights import cache, convert, terms
+from mien.models.weights import cache, terms
 from mien.models.weights.archive import Unbundled, bundle, unbundle
-from mien.models.weights.bringing import Brought
 from mien.models.weights.cache import cache_dir, present, resolve
+from mien.models.weights.converting import convert
 from mien.models.weights.fetching import Download, Progress, Pulled, pull, to_bring
 from mien.models.weights.local import Original, add_local, added, brought, effective, folder, remove_local
 from mien.models.weights.manifest import Entry, licences, load_adapters, manifest, select, unknown
 from mien.models.weights.presets import PRESETS, expand
+from mien.models.weights.reading.bringing import Brought
 from mien.models.weights.terms import accept, is_accepted
 from mien.models.weights.terms import words as licence_words
 

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mien.core import Asset, MienError, Weights
-from mien.models.weights import cache, convert
+from mien.models.weights import cache
+from mien.models.weights.converting import convert
 from mien.models.weights.manifest import Entry, manifest, select
 
 LICENCES = "licences.json"

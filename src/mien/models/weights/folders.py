@@ -10,7 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from mien.core import MienError, Strict
-from mien.models.weights import cache, formats
+from mien.models.weights import cache
+from mien.models.weights.reading import formats
 
 INDEX = "folder.json"
 READ = (".safetensors", ".json", ".txt", ".jinja")  # nothing else is hashed, and nothing else may be read

@@ -13,8 +13,10 @@ from pathlib import Path
 from pydantic import Field
 
 from mien.core import Asset, MienError, Strict, Weights
-from mien.models.weights import bringing, cache, convert, folders, formats, terms
+from mien.models.weights import cache, folders, terms
+from mien.models.weights.converting import convert
 from mien.models.weights.manifest import select
+from mien.models.weights.reading import bringing, formats
 
 
 class Original(Strict):

@@ -1,0 +1,1 @@
+"""Faces: where they are, their landmarks, their expression, and the identity window's embedding (memory only)."""

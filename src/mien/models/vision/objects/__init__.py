@@ -1,0 +1,1 @@
+"""Detectors of things and of people as things, and of explicit content."""

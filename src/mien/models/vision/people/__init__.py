@@ -1,0 +1,1 @@
+"""Whole people: body pose, actions, apparent age and sex."""

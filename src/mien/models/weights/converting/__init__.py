@@ -1,0 +1,1 @@
+"""Converters of pinned files into what a runtime loads."""

@@ -1,0 +1,1 @@
+"""Readers of published files. They execute nothing that a file holds."""
