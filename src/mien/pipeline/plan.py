@@ -95,7 +95,7 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "claims",
         "derived",
-        1,
+        2,
         needs=(
             *("objects", "faces", "landmarks", "expression", "sound", "voice"),
             *("signals", "body", "affect", "assess"),

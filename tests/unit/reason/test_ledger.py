@@ -58,7 +58,7 @@ def test_consecutive_windows_become_one_claim_that_cites_what_moved_the_posterio
     assert inference.span == Span(0, 6 * S)
     assert set(inference.evidence_ids) == {"obs-0", "obs-2"}  # obs-4 moved next to nothing
     assert "consistent with pleasure" in inference.text
-    assert inference.predicate == "posterior.top = pleasure"
+    assert inference.predicate == "posterior.top = pleasure, p = 0.80; face → pleasure 0.67 (λ 0.80)"
 
 
 def test_contrary_evidence_is_always_cited():
@@ -111,7 +111,7 @@ def test_what_is_missing_is_said_and_observables_alone_make_no_reading():
     trace, claims = reason(ledger(observations=(*ROWS, sound), missing=("affect: no person is enrolled",)))
     assert trace.conclusion.startswith("Observables only")
     assert any(c.text == "Not known: affect: no person is enrolled." for c in claims)
-    (heard,) = [c for c in claims if c.predicate == "vocal.kind = voice"]
+    (heard,) = [c for c in claims if c.predicate == "vocal.kind = voice, 2.0 s"]
     assert heard.evidence_ids == ("obs-v",)
 
 

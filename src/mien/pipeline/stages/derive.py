@@ -15,7 +15,8 @@ from mien.pipeline.config import Config
 from mien.pipeline.rows import columns, table, windows
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.boxes import track_id
-from mien.reason import Ledger, reason
+from mien.reason import Ledger, event_rows, is_affect, reason
+from mien.reason.events import RULE as EVENTS
 from mien.signals import descriptors
 from mien.signals.kalman import ou_filter
 from mien.store import Store
@@ -293,10 +294,20 @@ def _talk(view: View) -> dict[Span, float]:
 
 
 def claims_stage(view: View, assessments: list[Assessment], missing: tuple[str, ...]) -> Answer:
-    """The ledger engine's claims over everything the clip's stages observed."""
-    ledger = Ledger(view.clip, tuple(view.tracks), tuple(view.observations), tuple(assessments), missing)
+    """The ledger engine's claims over everything the clip's stages observed, and the events of signals they cite."""
+    kept = [o for o in view.observations if not o.adapter.startswith(EVENTS)]  # an earlier run of this stage made those
+    events = [e for s in view.store.all(Signal, "clip_id = ?", (view.clip.id,)) for e in _events(view, s)]
+    ledger = Ledger(view.clip, tuple(view.tracks), (*kept, *events), tuple(assessments), missing)
     trace, claims = reason(ledger)
-    return [trace, *claims], {}
+    return [trace, *events, *claims], {}
+
+
+def _events(view: View, signal: Signal) -> list[Observation]:
+    """The events of one signal. In `care` none of affect: rows of this stage may leave, those of affect may not."""
+    if view.config.project.context == "care" and is_affect(signal.name):
+        return []
+    held = columns(view.store.table(signal.array), ("t_us", "value", "sd"))
+    return event_rows(view.clip, signal, held["t_us"], held["value"], held["sd"])
 
 
 # ---------------------------------------------------------------- grids
