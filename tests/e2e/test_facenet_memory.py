@@ -4,23 +4,18 @@ As `test_identity_memory`, for a network of its own kind: seeded weights in the 
 crop, network and memory that real ones take.
 """
 
-import dataclasses
-import json
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from test_identity_memory import fullest, needles, scan, search
 
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
 from mien.models.vision import graphs
 from mien.models.vision.faces.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, Probe
 from mien.models.vision.faces.facenet_net import network
 from mien.models.weights.reading import tensors
+from mien.testing.seeded import recorded
+from tests.memory_scan import Looked, fullest, needles, planted_faces, search, watch
 
 pytestmark = pytest.mark.slow  # minutes; the same window is scanned with the default network in test_identity_memory
 
@@ -28,19 +23,9 @@ PLANTED, REAL, DEEP = 200, 12, 1792
 CHILD = r"""
 import json, sys
 from pathlib import Path
-import numpy as np
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
 from mien.models.vision.faces.facenet import FILE, PROBE_FILE, WIDTH, FaceNet, FaceNetExpression
 from mien.pipeline.stages.identity import Arena
-
-class Planted:
-    seed = 1000
-    def into(self, x, out):  # what the network returns: written in place, no copy anywhere
-        if x.any():
-            np.random.default_rng(self.seed).standard_normal(out=out.reshape(-1), dtype=np.float32)
-            self.seed += 1
-    def close(self): pass
-
 kind, mutant, folder = sys.argv[1:]
 folder = Path(folder)
 if mutant == "no-wipe":
@@ -74,78 +59,21 @@ sys.stdin.readline()
 """
 
 
-@dataclasses.dataclass
-class Looked:
-    """What lay in the child's memory while embeddings were held, and one second after."""
-
-    open: dict[str, list[int]]
-    closed: dict[str, list[int]]
-    block: range
-
-
 LOOKED: dict[tuple[str, str], Looked] = {}
 
 
 def look(kind: str, mutant: str, folder: Path, wanted: dict[str, list[bytes]]) -> Looked:
     """One child for every way of running; tests share what was seen of it."""
     if (kind, mutant) not in LOOKED:
-        LOOKED[kind, mutant] = watch(kind, mutant, folder, wanted)
+        LOOKED[kind, mutant] = watch(CHILD, [kind, mutant, str(folder)], folder, wanted)
     return LOOKED[kind, mutant]
-
-
-def watch(kind: str, mutant: str, folder: Path, wanted: dict[str, list[bytes]]) -> Looked:
-    child = subprocess.Popen(
-        [sys.executable, "-c", CHILD, kind, mutant, str(folder)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=folder,
-        env=os.environ | {"TMPDIR": str(folder)},
-    )  # fmt: skip
-    assert child.stdin
-    assert child.stdout
-    with child:
-        try:
-            address, size = json.loads(child.stdout.readline() or "[0, 0]")
-            assert size, "the child came to nothing"
-            before = scan(child.pid, wanted)
-            child.stdin.write("\n")
-            child.stdin.flush()
-            assert child.stdout.readline()
-            time.sleep(1)
-            return Looked(before, scan(child.pid, wanted), range(address, address + size))
-        finally:
-            child.kill()
-
-
-def store(folder: Path, pixels: np.ndarray, box: tuple[int, ...]) -> None:
-    np.savez(folder / "faces.npz", pixels=pixels, xyxy=np.tile(np.array(box, np.float32), (len(pixels), 1)))
 
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
     """200 faces that each get their own vector of random numbers."""
     folder = tmp_path_factory.mktemp("planted")
-    store(folder, np.random.default_rng(1).integers(1, 255, (PLANTED, 32, 32, 3), np.uint8), (4, 4, 28, 28))
-    vectors = {
-        f"planted {i}": np.random.default_rng(1000 + i).standard_normal(WIDTH, dtype=np.float32) for i in range(PLANTED)
-    }
-    return folder, needles(vectors)
-
-
-class Seeded(graphs.Tensors):
-    """Gives every tensor that is asked for, and keeps it."""
-
-    def __init__(self):
-        super().__init__({}, FILE)
-        self.given, self._rng = {}, np.random.default_rng(0)
-
-    def take(self, name, *shape):
-        if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-            value = self._rng.uniform(0.8, 1.2, shape)
-        elif name.endswith("weight"):
-            value = self._rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-        else:
-            value = 0.02 * self._rng.standard_normal(shape)
-        self.given[name] = value.astype(np.float32)
-        return self.given[name].astype(np.float64)
+    return folder, planted_faces(folder / "faces.npz", PLANTED, WIDTH)
 
 
 @pytest.fixture(scope="module")
@@ -155,17 +83,16 @@ def real(tmp_path_factory):
     import onnx
     import onnxruntime as ort
 
-    folder, seeded = tmp_path_factory.mktemp("real"), Seeded()
-    network(seeded)
+    folder, seeded = tmp_path_factory.mktemp("real"), recorded(network)
     with (folder / FILE).open("wb") as out:
-        parts = [tensors.Tensor(n, "F32", v.shape, lambda v=v: iter([v.tobytes()])) for n, v in seeded.given.items()]
+        parts = [tensors.Tensor(n, "F32", v.shape, lambda v=v: iter([v.tobytes()])) for n, v in seeded.items()]
         tensors.write(out, parts, {})
     Probe.seeded().write(folder / PROBE_FILE, {})
     small = np.random.default_rng(2).integers(0, 255, (REAL, 12, 12, 3), np.uint8)
     pixels = np.stack([cv2.resize(p, (120, 120), interpolation=cv2.INTER_CUBIC) for p in small])
-    store(folder, pixels, (10, 10, 110, 110))
+    np.savez(folder / "faces.npz", pixels=pixels, xyxy=np.tile(np.array([10, 10, 110, 110], np.float32), (REAL, 1)))
 
-    graph = onnx.load_from_string(network(graphs.Tensors(seeded.given, FILE)))
+    graph = onnx.load_from_string(network(graphs.Tensors(seeded, FILE)))
     (pool,) = [n for n in graph.graph.node if n.op_type == "GlobalAveragePool"]
     (gemm,) = [n for n in graph.graph.node if n.op_type == "Gemm"]
     inner = [pool.input[0], pool.output[0], gemm.output[0]]

@@ -9,7 +9,7 @@ import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, WeightFiles
 from mien.models.vision.faces.emonet import SIDE, EmoNet5, EmoNet8
-from tests import seeded
+from mien.testing import seeded
 
 pytestmark = pytest.mark.peer
 torch = pytest.importorskip("torch")

@@ -18,7 +18,7 @@ import pytest
 from mien.core import Boxes, Device, FacePeople, Frames, WeightFiles
 from mien.models.vision.people.mivolo import SIDE, MiVolo2, body_of, pair_of
 from mien.signals.pairing import pair_faces
-from tests import seeded
+from mien.testing import seeded
 
 pytestmark = pytest.mark.peer
 torch = pytest.importorskip("torch")

@@ -107,7 +107,7 @@ class Linear:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        from mien.models.sound.tensors import read
+        from mien.models.tensors import read
 
         tensors, _ = read(path)
         if "w" not in tensors or tensors["w"].shape != (SIDE * SIDE, WIDTH):
@@ -136,7 +136,7 @@ import pytest
 from $package import FILE, SIDE, WIDTH, $class_name
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, People, WeightFiles
-from mien.models.sound.tensors import write
+from mien.models.tensors import write
 
 
 def batch(n: int):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
-from mien.models.sound.tensors import write
+from mien.models.tensors import write
 from mien.models.vision.faces.deepface import FILE, DeepFaceEmotion, network
 from mien.models.vision.faces.expression import LABELS
 from mien.models.vision.graphs import Tensors

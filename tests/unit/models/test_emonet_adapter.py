@@ -6,7 +6,7 @@ import pytest
 from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
 from mien.models.vision.faces.emonet import SIDE, EmoNet5, EmoNet8
 from mien.models.vision.net import StandIn
-from tests import seeded
+from mien.testing import seeded
 
 BOTH = [EmoNet8, EmoNet5]
 # Said by the makers: 0 neutral, 1 happy, 2 sad, 3 surprise, 4 fear, 5 disgust, 6 anger, 7 contempt; their reader of

@@ -2,40 +2,22 @@
 
 import numpy as np
 import pytest
+from plain_faces import Reader, faces, noise
 
-from mien.core import Boxes, Device, Faces, Frames, MienError, WeightFiles
-from mien.models.sound.tensors import write
+from mien.core import Device, MienError, WeightFiles
+from mien.models.tensors import write
 from mien.models.vision.faces.expression import LABELS
 from mien.models.vision.faces.facenet import FILE, PROBE_FILE, SIDE, WIDTH, FaceNet, FaceNetExpression, Probe, crop
 from mien.models.vision.faces.facenet_net import network
 from mien.models.vision.graphs import Tensors
 from mien.models.weights.reading.tensors import Tensor
 from mien.models.weights.reading.tensors import write as write_tensors
-
-
-class Recorder(Tensors):
-    """Gives every tensor that is asked for, seeded, and notes its name."""
-
-    def __init__(self):
-        super().__init__({}, FILE)
-        self.given, self._rng = {}, np.random.default_rng(0)
-
-    def take(self, name, *shape):
-        if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
-            value = self._rng.uniform(0.8, 1.2, shape)
-        elif name.endswith("weight"):
-            value = self._rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
-        else:
-            value = 0.02 * self._rng.standard_normal(shape)
-        self.given[name] = value.astype(np.float32)
-        return self.given[name].astype(np.float64)
+from mien.testing.seeded import recorded
 
 
 @pytest.fixture(scope="module")
 def seeded():
-    recorder = Recorder()
-    network(recorder)
-    return recorder.given
+    return recorded(network)
 
 
 @pytest.fixture(scope="module")
@@ -52,39 +34,8 @@ def files(seeded, tmp_path_factory):
     return WeightFiles({name: folder / name for name in (FILE, PROBE_FILE)})
 
 
-class Reader:
-    """A network that answers with the mean colour it was given, and keeps what it was shown and where it wrote."""
-
-    def __init__(self):
-        self.inputs, self.outs = [], []
-
-    def into(self, x, out):
-        self.inputs.append(x.copy())
-        self.outs.append(out)
-        out[:3] = x[0].mean((1, 2))
-
-    def close(self):
-        pass
-
-
-def faces(*colours, side=40.0):
-    n = len(colours)
-    pixels = np.zeros((n, 96, 96, 3), np.uint8)
-    pixels[:] = np.array(colours, np.uint8)[:, None, None]
-    box = np.array([28, 28, 28 + side, 28 + side], np.float32)
-    rows = np.arange(n, dtype=np.int64)
-    boxes = Boxes(rows, np.tile(box, (n, 1)), np.ones(n, np.float32), 0 * rows, ("face",))
-    return Faces(Frames(pixels, rows * 40_000), boxes)
-
-
-def noise(n=2, side=60.0):
-    given = faces(*[(0, 0, 0)] * n, side=side)
-    pixels = np.random.default_rng(0).integers(0, 255, given.frames.pixels.shape, np.uint8)
-    return Faces(Frames(pixels, given.frames.t_us), given.boxes)
-
-
 def reading(**config):
-    net = Reader()
+    net = Reader(1, 2)
     return FaceNet(net, FaceNet.Config(min_face_px=8, **config)), net
 
 
@@ -117,7 +68,7 @@ def test_memory_that_does_not_fit_is_refused(out):
 
 
 def test_small_faces_and_faces_outside_are_not_measured():
-    model = FaceNet(Reader(), FaceNet.Config(min_face_px=41))
+    model = FaceNet(Reader(1, 2), FaceNet.Config(min_face_px=41))
     assert np.isnan(model.run(faces((200, 120, 50))).vectors).all()
     assert np.isfinite(model.run(faces((200, 120, 50), side=42.0)).vectors).all()
     away = faces((200, 120, 50), side=42.0)
@@ -141,7 +92,7 @@ def test_after_an_error_the_callers_memory_is_empty():
             out[:] = np.nan if self.inputs and x.any() and self.inputs[-1].any() else 1
             self.inputs.append(x.copy())
 
-    model, out = FaceNet(Second(), FaceNet.Config(min_face_px=8)), np.zeros((2, WIDTH), np.float32)
+    model, out = FaceNet(Second(1, 2), FaceNet.Config(min_face_px=8)), np.zeros((2, WIDTH), np.float32)
     with pytest.raises(MienError) as error:
         model.embed(faces((200, 120, 50), (10, 20, 30)), out)
     assert error.value.code == "models.not-finite"
@@ -232,7 +183,7 @@ def test_the_probe_on_the_real_path_is_a_softmax_over_the_embedding(files):
 
 
 def test_after_a_call_no_embedding_is_left_and_the_network_has_seen_an_empty_picture():
-    net = Reader()
+    net = Reader(1, 2)
     model = FaceNetExpression(FaceNet(net, FaceNet.Config(min_face_px=8)), Probe.seeded(), FaceNetExpression.Config())
     probs = model.run(faces((200, 120, 50), (10, 20, 30))).probs
     assert probs.shape == (2, len(LABELS))

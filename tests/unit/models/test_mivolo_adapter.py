@@ -6,7 +6,7 @@ import pytest
 from mien.core import Boxes, Device, FacePeople, Frames, MienError, WeightFiles
 from mien.models.vision.net import StandIn
 from mien.models.vision.people.mivolo import MEAN, SD, SIDE, MiVolo2, body_of, pair_of, prepared
-from tests import seeded
+from mien.testing import seeded
 
 EMPTY = (-MEAN / SD).astype(np.float32)
 # The reference network (its makers' code on timm 1.0.31) on the same seeded weights and pictures, width 24, 64 px.

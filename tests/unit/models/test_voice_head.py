@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import Embeddings, MienError, Sound, WeightFiles
-from mien.models.sound import tensors
+from mien.models import tensors
 from mien.models.sound.affect import FILE, PATH, STATES, WEIGHTS, Head, VoiceArousal, VoiceState
 from mien.models.sound.whisper import WhisperVoice, log_mel, mel_filters, windows
 

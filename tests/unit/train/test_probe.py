@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import MienError
-from mien.models.sound.tensors import read
+from mien.models.tensors import read
 from mien.models.vision.faces.expression import LABELS
 from mien.models.vision.faces.facenet import PROBE_FILE, WIDTH, Probe
 from mien.train.probe import MIN_PEOPLE, fit

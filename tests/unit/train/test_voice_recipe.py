@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mien.core import MienError
-from mien.models.sound import tensors
+from mien.models import tensors
 from mien.models.sound.affect import STATES, Head
 from mien.models.sound.whisper import WhisperVoice
 from mien.train import voice

@@ -28,7 +28,7 @@ from mien.core import (
     Weights,
     adapter,
 )
-from mien.models.sound import tensors
+from mien.models import tensors
 
 F32 = npt.NDArray[np.float32]
 
@@ -81,7 +81,7 @@ class Head:
     def read(cls, path: Path) -> Self:
         """Raises MienError `weights.unreadable`."""
         held, _ = tensors.read(path)
-        if set(held) != set(cls.__slots__):
+        if set(held) != set(cls.__slots__) or any(v.dtype != np.float32 for v in held.values()):
             raise MienError(
                 "weights.unreadable",
                 f"{path.name} is not a voice head: it holds {sorted(held)}",

@@ -1,13 +1,11 @@
 """Published tensors as an ONNX network in memory: each taken once by its name and shape, and none left over.
 
-So networks published for other runtimes run on onnxruntime alone. The file is read without torch.
+So networks published for other runtimes run on onnxruntime alone, without torch.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,31 +14,6 @@ from mien.core import MienError
 from mien.models.onnx import Array
 
 ANOTHER = "it is a file of another network, or of another version of it"
-TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "|u1"}
-
-
-def read(path: Path) -> dict[str, Array]:
-    """Name → array of a safetensors file, as stored.
-
-    Raises:
-        MienError: `weights.unreadable`.
-    """
-    held: dict[str, Array] = {}
-    try:
-        raw = memoryview(path.read_bytes())
-        start = 8 + int.from_bytes(raw[:8], "little")
-        header = json.loads(bytes(raw[8:start]))
-        for name, entry in header.items():
-            if name != "__metadata__":
-                first, last = entry["data_offsets"]
-                held[name] = np.frombuffer(raw[start + first : start + last], TYPES[entry["dtype"]]).reshape(
-                    entry["shape"]
-                )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise MienError(
-            "weights.unreadable", f"{path.name} is not a usable safetensors file: {error!r}", "run 'mien models verify'"
-        ) from error
-    return held
 
 
 class Tensors:

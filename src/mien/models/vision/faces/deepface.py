@@ -20,6 +20,7 @@ from mien.core import (
     Weights,
     adapter,
 )
+from mien.models import tensors
 from mien.models.onnx import Array, OnnxNet
 from mien.models.vision.crops import inside, upright
 from mien.models.vision.faces.expression import (
@@ -31,7 +32,7 @@ from mien.models.vision.faces.expression import (
     tempered,
 )
 from mien.models.vision.geometry import U8, eyes_of, measurable
-from mien.models.vision.graphs import ANOTHER, Graph, Tensors, read
+from mien.models.vision.graphs import ANOTHER, Graph, Tensors
 from mien.models.vision.net import StandIn
 
 FILE = "deepface-emotion.safetensors"
@@ -94,7 +95,7 @@ class DeepFaceEmotion(ExpressionNet):
 
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
-        return cls(OnnxNet(network(Tensors(read(files[FILE]), FILE)), device), config)
+        return cls(OnnxNet(network(Tensors(tensors.read(files[FILE])[0], FILE)), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -1,19 +1,14 @@
 """FaceNet: an embedding of who a face is, in memory that the caller owns; and what it shows, read off it in RAM.
 
-A recognition embedding is biometric data. The network is built from the published tensors for onnxruntime rather than
-run in torch, whose allocator gives freed memory back uncleared and never takes the same places again; so the promise
-is that of `identity.faceres`, and is measured in the same way: input and output lie in arrays of ours, and `forget`
-runs an empty picture, which writes over what the last face left between the layers. What cannot be promised: registers,
-the processor's caches, and pages that the system swapped out in between.
+The network is built from the published tensors for onnxruntime rather than run in torch, whose allocator gives freed
+memory back uncleared and never takes the same places again; so the promise is that of `vision.bound`.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Protocol, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -26,18 +21,18 @@ from mien.core import (
     Embeddings,
     Faces,
     Licences,
-    MienError,
     Strict,
     WeightFiles,
     Weights,
     adapter,
 )
+from mien.models import tensors
 from mien.models.onnx import Array
-from mien.models.sound import tensors
 from mien.models.vision import graphs
+from mien.models.vision.bound import BoundNet, FaceEmbedder, StandIn
 from mien.models.vision.crops import inside
 from mien.models.vision.faces.expression import LABELS
-from mien.models.vision.faces.facenet_net import SIDE, WIDTH, Bound, network
+from mien.models.vision.faces.facenet_net import SIDE, WIDTH, network
 from mien.models.vision.geometry import F32, MIN_FACE_PX, U8, measurable
 from mien.models.vision.net import cells
 
@@ -54,26 +49,6 @@ LICENCES = Licences(
 )
 
 
-class Net(Protocol):
-    """A network that answers into memory of the caller."""
-
-    def into(self, x: F32, out: F32) -> None: ...
-    def close(self) -> None: ...
-
-
-class StandIn:
-    """One numpy function instead of a network."""
-
-    def __init__(self, forward: Callable[[F32], Array]) -> None:
-        self._forward = forward
-
-    def into(self, x: F32, out: F32) -> None:
-        out[:] = self._forward(x)
-
-    def close(self) -> None:
-        """Nothing is held."""
-
-
 class FaceNetConfig(Strict):
     """margin_px: added around the box, in px of the 160 px picture (facenet-pytorch's own default is 0)."""
 
@@ -82,7 +57,7 @@ class FaceNetConfig(Strict):
 
 
 @adapter
-class FaceNet:
+class FaceNet(FaceEmbedder):
     """Who a face is, as far as it tells. In: frames with face boxes. Out: vectors `[n 512]` of length one.
 
     InceptionResnetV1 trained on VGGFace2, in facenet-pytorch's file. Faces are compared by the cosine, which is
@@ -91,8 +66,6 @@ class FaceNet:
 
     The crop is facenet-pytorch's: the box with its margin in whole pixels, level, held inside the frame, stretched to
     160 × 160 by area; (x - 127.5) / 128. Its boxes come from MTCNN, ours from the stack's own detector.
-
-    `embed` writes into memory of the caller; `run` makes that memory, and whoever gets it must fill it with zeros.
 
     Raises:
         MienError: from `open`: `weights.wrong-keys`, `weights.wrong-shape`, `weights.not-finite`, `weights.unreadable`;
@@ -117,70 +90,27 @@ class FaceNet:
         ),
     )
     Config = FaceNetConfig
-    width: ClassVar = WIDTH
-
-    def __init__(self, net: Net, config: FaceNetConfig) -> None:
-        self._net, self._config = net, config
-        self._x = np.zeros((1, 3, SIDE, SIDE), np.float32)
-        self._lock = threading.Lock()
-        self.forget()
+    width, shape = WIDTH, (1, 3, SIDE, SIDE)
 
     @classmethod
     def open(cls, files: WeightFiles, config: FaceNetConfig, device: Device) -> Self:
-        # One face at a time, whatever the threads and the device: what lies elsewhere could not be written over.
-        held = graphs.Tensors(graphs.read(files[FILE]), FILE, unused=("logits.",))
-        return cls(Bound(network(held), FILE), config)
+        held = graphs.Tensors(tensors.read(files[FILE])[0], FILE, unused=("logits.",))
+        return cls(BoundNet(network(held), FILE), config)
 
     @classmethod
     def tiny(cls) -> Self:
         return cls(StandIn(_brightness), FaceNetConfig(min_face_px=MIN_FACE_PX))
 
-    def run(self, batch: Faces) -> Embeddings:
-        out = np.zeros((len(batch), WIDTH), np.float32)
-        self.embed(batch, out)
-        return Embeddings(out)
-
-    def embed(self, batch: Faces, out: F32) -> None:
-        """Write the embedding of row i into `out[i]` (float32 `[n 512]`, C order); nothing else holds it afterwards.
-
-        Raises:
-            ValueError: `out` has another shape, type or order.
-        """
-        if out.shape != (len(batch), WIDTH) or out.dtype != np.float32 or not out.flags.c_contiguous:
-            raise ValueError(f"out must be float32 [{len(batch)} {WIDTH}] in C order, but got {list(out.shape)}")
-        with self._lock:
-            try:
-                for row in range(len(batch)):
-                    self._face(batch, row, out[row])
-            except BaseException:
-                out.fill(0)
-                raise
-            finally:
-                self._x.fill(0)
-
-    def forget(self) -> None:
-        """Write over what the last face left in the network's own memory."""
-        with self._lock:
-            self._x.fill(0)
-            for _ in range(2):  # from the second run on, places repeat
-                self._net.into(self._x, np.zeros(WIDTH, np.float32))
-
-    def close(self) -> None:
-        self._net.close()
-
-    def _face(self, faces: Faces, row: int, out: F32) -> None:
+    def _show(self, faces: Faces, row: int, x: F32) -> bool:
         box = faces.boxes.xyxy[row]
-        cut = None
-        if measurable(box) and max(box[2] - box[0], box[3] - box[1]) >= self._config.min_face_px:
-            cut = crop(faces.frames.pixels[faces.boxes.frame[row]], box, self._config.margin_px)
+        if not measurable(box) or max(box[2] - box[0], box[3] - box[1]) < self._config.min_face_px:
+            return False
+        cut = crop(faces.frames.pixels[faces.boxes.frame[row]], box, self._config.margin_px)
         if cut is None:
-            out.fill(np.nan)
-            return
-        np.subtract(cut.transpose(2, 0, 1), np.float32(127.5), out=self._x[0])
-        np.multiply(self._x, np.float32(1 / 128), out=self._x)
-        self._net.into(self._x, out)
-        if not np.isfinite(out).all():
-            raise MienError("models.not-finite", f"{FILE} answered NaN or Inf", "check its weights")
+            return False
+        np.subtract(cut.transpose(2, 0, 1), np.float32(127.5), out=x[0])
+        np.multiply(x, np.float32(1 / 128), out=x)
+        return True
 
 
 def crop(pixels: U8, box: Array, margin_px: float) -> U8 | None:
@@ -222,7 +152,7 @@ class Probe:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Raises MienError `weights.unreadable`, `weights.wrong-keys`, `weights.wrong-shape`, `weights.not-finite`."""
-        held = graphs.Tensors(graphs.read(path), path.name)
+        held = graphs.Tensors(tensors.read(path)[0], path.name)
         shapes = {"weight": (len(LABELS), WIDTH), "bias": (len(LABELS),), "temperature": (1,)}
         parts = {name: held.take(name, *shape).astype(np.float32) for name, shape in shapes.items()}
         held.finish()

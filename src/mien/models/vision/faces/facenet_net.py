@@ -1,4 +1,4 @@
-"""InceptionResnetV1 from its published tensors: an ONNX network in memory, and a way to run it into memory of ours.
+"""InceptionResnetV1 from its published tensors, as an ONNX network in memory.
 
 Szegedy et al., "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning" (AAAI 2017), as
 FaceNet uses it (Schroff et al., CVPR 2015; D. Sandberg, facenet; T. Esler, facenet-pytorch). Batch norms are folded
@@ -7,13 +7,10 @@ into the convolutions before them, in float64.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from mien.core import MienError
 from mien.models.onnx import Array
-from mien.models.vision.geometry import F32
 from mien.models.vision.graphs import Graph, Tensors
 
 SIDE, WIDTH = 160, 512
@@ -126,37 +123,3 @@ class _Building:
             raise MienError("weights.unreadable", f"{at}.running_var holds a negative variance", "fetch the file again")
         scale = weight / np.sqrt(var + EPSILON)
         return scale, bias - mean * scale
-
-
-class Bound:
-    """The network with its input and its output bound to arrays of the caller, always on the CPU.
-
-    As in `mien.models.vision.faces.identity`: no memory plan, so that equal runs take equal places, and an arena, so
-    that those places do not go back to the heap.
-    """
-
-    def __init__(self, model: bytes, where: str) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        options.enable_mem_pattern = False
-        options.enable_cpu_mem_arena = True
-        try:
-            self._session: Any = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise MienError(
-                "weights.unreadable", f"{where} makes no usable network: {error}", "run 'mien models verify'"
-            ) from error
-        self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
-
-    def into(self, x: F32, out: F32) -> None:
-        """Run on `x` and write the answer into `out` (float32 `[512]`)."""
-        binding = self._session.io_binding()
-        binding.bind_input(self._input, "cpu", 0, np.float32, list(x.shape), x.ctypes.data)
-        binding.bind_output(self._output, "cpu", 0, np.float32, [1, out.size], out.ctypes.data)
-        self._session.run_with_iobinding(binding)
-
-    def close(self) -> None:
-        self._session = None

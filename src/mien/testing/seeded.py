@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 from zlib import crc32
 
 import numpy as np
@@ -32,6 +33,38 @@ def shapes_of(module: object, prefix: str = "") -> dict[str, tuple[int, ...]]:
     """The names (without `prefix`) and shapes of a torch module's tensors, less the counters of batch norms."""
     held = module.state_dict()  # type: ignore[attr-defined]
     return {n.removeprefix(prefix): tuple(t.shape) for n, t in held.items() if not n.endswith("num_batches_tracked")}
+
+
+class Recorder:
+    """Stands in for a published file while a network is built: gives every tensor that is asked for, seeded, and keeps
+    it under its name in `given` (float32). Layers are as strong as their rectifiers are weak (He et al., 2015), so that
+    answers still differ from picture to picture at the end of a deep network."""
+
+    where = "a seeded file"
+
+    def __init__(self, seed: int = 0) -> None:
+        self.given: dict[str, F32] = {}
+        self._rng = np.random.default_rng(seed)
+
+    def take(self, name: str, *shape: int) -> npt.NDArray[np.float64]:
+        if name.endswith("running_var") or (name.endswith("weight") and len(shape) == 1):
+            value = self._rng.uniform(0.8, 1.2, shape)
+        elif name.endswith("weight"):
+            value = self._rng.standard_normal(shape) * np.sqrt(2 / np.prod(shape[1:]))
+        else:
+            value = 0.02 * self._rng.standard_normal(shape)
+        self.given[name] = value.astype(np.float32)
+        return self.given[name].astype(np.float64)
+
+    def finish(self) -> None:
+        """Nothing is left over."""
+
+
+def recorded(network: Any) -> dict[str, F32]:
+    """The tensors that a builder takes from its file, seeded, by their published names."""
+    recorder = Recorder()
+    network(recorder)
+    return recorder.given
 
 
 def pictures(n: int, channels: int, side: int, seed: int = 0) -> F32:
