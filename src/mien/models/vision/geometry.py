@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,28 @@ def fit(pixels: U8, width: int, height: int, *, centre: bool = False) -> tuple[U
     how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
     canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(pixels, inner, interpolation=how)
     return canvas, scale, (float(x), float(y))
+
+
+def resized_rows(rows: Array, length: int) -> F32:
+    """A picture `[h w 3]` at another height, `[length w 3]`: bilinear, over as many rows as one new row covers
+    (antialiased, as the preprocessing of several published networks is; no OpenCV mode is the same)."""
+    if len(rows) == length:
+        return rows.astype(np.float32)
+    total = np.zeros((length, *rows.shape[1:]), np.float32)
+    for tap, weight in zip(*_triangle(len(rows), length), strict=True):
+        total += rows[tap] * weight[:, None, None]
+    return total
+
+
+@lru_cache(maxsize=24)
+def _triangle(length: int, new: int) -> tuple[Array, Array]:
+    """Which rows make each new one, `[taps new]`, and their weights, which sum to 1."""
+    scale = length / new
+    support = max(scale, 1.0)
+    centre = (np.arange(new) + 0.5) * scale
+    taps = np.floor(centre - support)[None] + np.arange(int(np.ceil(2 * support)) + 1)[:, None]
+    weights = np.maximum(1 - np.abs(taps + 0.5 - centre) / support, 0) * ((taps >= 0) & (taps < length))
+    return np.clip(taps, 0, length - 1).astype(np.int64), (weights / weights.sum(0)).astype(np.float32)
 
 
 class Found(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -24,7 +23,7 @@ from mien.core import (
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet
-from mien.models.vision.geometry import U8, Found, as_boxes
+from mien.models.vision.geometry import U8, Found, as_boxes, resized_rows
 from mien.models.vision.net import Net, StandIn, cells, logit
 from mien.models.vision.objects.nanodet import COCO
 from mien.models.vision.objects.yolo_heads import mask_in
@@ -190,31 +189,8 @@ def as_input(pixels: U8, size: tuple[int, int], normalised: bool) -> Array:
 
 
 def squeezed(pixels: U8, size: tuple[int, int]) -> Array:
-    """A picture `[h w 3]` at another size, float32: bilinear, over as many px as one new px covers (antialiased, as
-    these networks' own preprocessing is; no OpenCV mode is the same)."""
-    half = _weighed(pixels.astype(np.float32), size[0])
-    return _weighed(half.transpose(1, 0, 2), size[1]).transpose(1, 0, 2)
-
-
-def _weighed(rows: Array, length: int) -> Array:
-    if len(rows) == length:
-        return rows
-    taps, weights = _triangle(len(rows), length)
-    total = np.zeros((length, *rows.shape[1:]), np.float32)
-    for tap, weight in zip(taps, weights, strict=True):
-        total += rows[tap] * weight[:, None, None]
-    return total
-
-
-@lru_cache(maxsize=16)
-def _triangle(length: int, new: int) -> tuple[Array, Array]:
-    """Which rows make each new one, `[taps new]`, and their weights, which sum to 1."""
-    scale = length / new
-    support = max(scale, 1.0)
-    centre = (np.arange(new) + 0.5) * scale
-    taps = np.floor(centre - support)[None] + np.arange(int(np.ceil(2 * support)) + 1)[:, None]
-    weights = np.maximum(1 - np.abs(taps + 0.5 - centre) / support, 0) * ((taps >= 0) & (taps < length))
-    return np.clip(taps, 0, length - 1).astype(np.int64), (weights / weights.sum(0)).astype(np.float32)
+    """A picture `[h w 3]` at another size (h, w), float32."""
+    return resized_rows(resized_rows(pixels, size[0]).transpose(1, 0, 2), size[1]).transpose(1, 0, 2)
 
 
 # ---------------------------------------------------------------- which file

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,7 +21,7 @@ from mien.core import (
 )
 from mien.models.folding import folded
 from mien.models.onnx import Array, OnnxNet
-from mien.models.vision.geometry import U8
+from mien.models.vision.geometry import U8, resized_rows
 from mien.models.vision.net import OnnxAdapter, StandIn
 
 RESIZED, SIDE = 256, 224
@@ -99,22 +98,8 @@ def prepared(pixels: U8) -> Array:
 
 
 def _squeeze(pixels: U8) -> U8:
-    """Rows to 256 with the antialiasing triangle filter the network is used with; no OpenCV mode is the same."""
-    total = np.zeros((RESIZED, *pixels.shape[1:]), np.float32)
-    for tap, weight in zip(*_triangle(len(pixels)), strict=True):
-        total += pixels[tap] * weight[:, None, None]
-    return np.clip(np.rint(total), 0, 255).astype(np.uint8)
-
-
-@lru_cache(maxsize=8)
-def _triangle(length: int) -> tuple[Array, Array]:
-    """Which pixels make each of 256 pixels, `[taps 256]`, and their weights `[taps 256]`, which sum to 1."""
-    scale = length / RESIZED
-    support = max(scale, 1.0)
-    centre = (np.arange(RESIZED) + 0.5) * scale
-    taps = np.floor(centre - support)[None] + np.arange(int(np.ceil(2 * support)) + 1)[:, None]
-    weights = np.maximum(1 - np.abs(taps + 0.5 - centre) / support, 0) * ((taps >= 0) & (taps < length))
-    return np.clip(taps, 0, length - 1).astype(np.int64), (weights / weights.sum(0)).astype(np.float32)
+    """Rows to 256, rounded, as the network is used."""
+    return np.clip(np.rint(resized_rows(pixels, RESIZED)), 0, 255).astype(np.uint8)
 
 
 def _redness(x: Array) -> list[Array]:
