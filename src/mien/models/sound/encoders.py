@@ -152,17 +152,19 @@ def _bands(x: Array) -> list[Array]:
 # ---------------------------------------------------------------- the published families
 
 
-def _weights(model: str, repo: str, revision: str, sha256: str, licences: Licences, note: str = "") -> Weights:
+def _published(family: str, model: str, repo: str, revision: str, sha256: str, licences: Licences) -> AdapterSpec:
+    """What a published checkpoint of a family says of itself; sha256: of its pytorch_model.bin."""
     files = ((CONFIG, ""), (PREPROCESSOR, ""), ("pytorch_model.bin", sha256))
-    return Weights(
+    weights = Weights(
         model=model,
         assets=(),
         licences=licences,
         runtime=(CONFIG, PREPROCESSOR, TENSORS),
         note=f"fetch {CONFIG}, {PREPROCESSOR} and the weights from {repo}, then: mien models add {model} FOLDER. Any "
-        f"folder of this family will do.{note}",
+        "folder of this family will do.",
         bring=tuple(Asset(file, "hub", repo, revision, file, sha, 0) for file, sha in files),
     )
+    return AdapterSpec(f"states.{family}", "sound_states", takes=Sound, gives=States, weights=weights)
 
 
 LIBRISPEECH = "LibriSpeech, 960 h of read English (CC BY 4.0)"
@@ -173,18 +175,13 @@ class Wav2Vec2(SpeechEncoder):
     """wav2vec 2.0 (Baevski et al., 2020); rows, windows and units as in `SpeechEncoder`."""
 
     families = ("wav2vec2",)
-    spec: ClassVar[AdapterSpec] = AdapterSpec(
-        name="states.wav2vec2",
-        slot="sound_states",
-        takes=Sound,
-        gives=States,
-        weights=_weights(
-            "wav2vec2-base",
-            "facebook/wav2vec2-base",
-            "1bac60e55e57a98b727354678e675caf18ee3fcb",
-            "39a04f50c9895743ff8de80f2e23d53c64d8a0bdb1604cf2fbb8bf36bf2eb0ee",
-            Licences("Apache-2.0 (transformers)", "Apache-2.0", LIBRISPEECH),
-        ),
+    spec: ClassVar[AdapterSpec] = _published(
+        "wav2vec2",
+        "wav2vec2-base",
+        "facebook/wav2vec2-base",
+        "1bac60e55e57a98b727354678e675caf18ee3fcb",
+        "39a04f50c9895743ff8de80f2e23d53c64d8a0bdb1604cf2fbb8bf36bf2eb0ee",
+        Licences("Apache-2.0 (transformers)", "Apache-2.0", LIBRISPEECH),
     )
 
 
@@ -193,18 +190,13 @@ class Hubert(SpeechEncoder):
     """HuBERT (Hsu et al., 2021); rows, windows and units as in `SpeechEncoder`."""
 
     families = ("hubert",)
-    spec: ClassVar[AdapterSpec] = AdapterSpec(
-        name="states.hubert",
-        slot="sound_states",
-        takes=Sound,
-        gives=States,
-        weights=_weights(
-            "hubert-base-ls960",
-            "facebook/hubert-base-ls960",
-            "ca9b5559d9bae24c142e045c9b0e1db3f3878dbc",
-            "062249fffb353eab67547a2fbc129f7c31a2f459faf641b19e8fb007cc5c48ad",
-            Licences("Apache-2.0 (transformers)", "Apache-2.0", LIBRISPEECH),
-        ),
+    spec: ClassVar[AdapterSpec] = _published(
+        "hubert",
+        "hubert-base-ls960",
+        "facebook/hubert-base-ls960",
+        "ca9b5559d9bae24c142e045c9b0e1db3f3878dbc",
+        "062249fffb353eab67547a2fbc129f7c31a2f459faf641b19e8fb007cc5c48ad",
+        Licences("Apache-2.0 (transformers)", "Apache-2.0", LIBRISPEECH),
     )
 
 
@@ -213,21 +205,16 @@ class WavLM(SpeechEncoder):
     """WavLM (Chen et al., 2022); rows, windows and units as in `SpeechEncoder`."""
 
     families = ("wavlm",)
-    spec: ClassVar[AdapterSpec] = AdapterSpec(
-        name="states.wavlm",
-        slot="sound_states",
-        takes=Sound,
-        gives=States,
-        weights=_weights(
-            "wavlm-base-plus",
-            "microsoft/wavlm-base-plus",
-            "main",
-            "",
-            Licences(
-                "Apache-2.0 (transformers)",
-                "CC BY-SA 3.0 (UniSpeech)",
-                "Libri-Light, GigaSpeech, VoxPopuli: 94,000 h of English, part of it web audio on terms of its own",
-            ),
+    spec: ClassVar[AdapterSpec] = _published(
+        "wavlm",
+        "wavlm-base-plus",
+        "microsoft/wavlm-base-plus",
+        "4c66d4806a428f2e922ccfa1a962776e232d487b",
+        "3bb273a6ace99408b50cfc81afdbb7ef2de02da2eab0234e18db608ce692fe51",
+        Licences(
+            "Apache-2.0 (transformers)",
+            "CC BY-SA 3.0 (UniSpeech)",
+            "Libri-Light, GigaSpeech, VoxPopuli: 94,000 h of English, part of it web audio on terms of its own",
         ),
     )
 
