@@ -68,13 +68,12 @@ def annotate(
     adapter, settings = _adapter(project.config, spec)
     by = str(fingerprint(adapter, settings))
     store = Store(project.root, write=True) if project.root else project.store
-    run = Run(
-        f"run-{utc_now()}", utc_now(), None, f"annotate {name}", VERSION, project.config.context,
-        digest(project.config.model_dump(mode="json")),
-    )  # fmt: skip
+    said = project.config.model_dump(mode="json")
+    run = Run(f"run-{utc_now()}", utc_now(), None, f"annotate {name}", VERSION, project.config.context, digest(said))
     opened = model
     try:
         work = _Work(store, project.config, name, spec, by, retry)
+        store.put_config(run.config_sha256, json.dumps(said))
         store.put([run], unit=run.id, stage="run")
         weights = fingerprint(adapter, settings).weights_sha256
         store.put_adapter(by, adapter.name, adapter.slot, weights, json.dumps(settings.model_dump(mode="json")))
@@ -169,7 +168,13 @@ class _Work:
 def _spec(config: Config, name: str) -> Annotation:
     if name not in config.annotate:
         known = ", ".join(config.annotate) or "none"
-        raise MienError("config.no-annotation", f"mien.toml has no [annotate.{name}] (it has: {known})", "see docs")
+        raise MienError(
+            "config.no-annotation",
+            f"mien.toml has no [annotate.{name}] (it has: {known})",
+            f'write into mien.toml:\n      [annotate.{name}]\n      model = "language.openai"  # or another that takes '
+            f"text: mien models list\n      [annotate.{name}.fields]\n"
+            '      mood = { type = "enum", choices = ["calm", "tense", "glad"] }',
+        )
     if not _NAME.fullmatch(name):
         raise MienError("config.invalid", f"annotate.{name}: small letters, digits, _ and - only", "rename it")
     return config.annotate[name]

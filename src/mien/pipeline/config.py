@@ -73,13 +73,19 @@ class Body(Strict):
     interaction: InteractionConfig = InteractionConfig()
 
 
+class History(Strict):
+    """What is kept of results that later runs replaced (decision 0014)."""
+
+    runs: Annotated[int, Ge(0), Le(1000)] = Field(3, description="runs whose replaced results are kept, for mien diff")
+
+
 class Project(Strict):
     context: Context = Field(description="care, research or studio")
     name: str = Field("", description="shown in reports; the folder's name if empty")
 
 
 class Config(BaseSettings):
-    """Everything that decides a result, and nothing else."""
+    """Everything that decides a result, and how long replaced ones are kept."""
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, env_prefix="MIEN_", env_nested_delimiter="__")
 
@@ -93,6 +99,7 @@ class Config(BaseSettings):
     opinions: Opinions = Opinions()  # pyright: ignore[reportCallIssue]
     inputs: Inputs = Inputs()
     annotate: dict[str, Annotation] = Field({}, description="fields that an instruct model fills, by name")
+    history: History = History()  # pyright: ignore[reportCallIssue]
     egress: EgressTerms = EgressTerms()  # pyright: ignore[reportCallIssue]
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -108,12 +109,14 @@ class Project:
         """
         store = Store(self.root, write=True) if self.root else self.store
         run_id = f"run-{utc_now()}"
-        config_sha = digest(self.config.model_dump(mode="json"))
+        said = self.config.model_dump(mode="json")
+        config_sha = digest(said)
         run = Run(run_id, utc_now(), None, command, VERSION, self.config.context, config_sha)
         try:
             runner = Runner(store, self.config, run_id=run_id, listener=listener)
             try:
                 runner.require_weights()
+                store.put_config(config_sha, json.dumps(said))
                 store.put([run], unit=run_id, stage="run")
                 found = discover(inputs, self.config.inputs, Vault(self.root, self.config.context))
                 gone = runner.take(found, [os.path.abspath(i) for i in inputs], only)
@@ -122,6 +125,7 @@ class Project:
                 runner.close()
             finished = Run(run_id, run.started_utc, utc_now(), command, VERSION, run.context, config_sha)
             store.put([finished], unit=run_id, stage="run")
+            store.prune_history(self.config.history.runs)
             return Outcome(runner.done, runner.failed, runner.waiting, tuple(store.all(Failure)), gone)
         finally:
             if self.root:
@@ -201,5 +205,6 @@ class Project:
                 }
                 for f in self.store.all(Failure)
             ],
+            "history": dict(zip(("runs", "bytes"), self.store.history_size(), strict=True)),
             "unfinished_runs": [r.id for r in self.store.all(Run, "finished_utc IS NULL")],
         }

@@ -6,6 +6,8 @@ in memory and keeps nothing.
 
 from mien.store.arrays import array_schema
 from mien.store.canonical import canonical_dump
-from mien.store.project import STORE_VERSION, StageResult, StageRow, Store
+from mien.store.history import AsOf, Held
+from mien.store.project import StageResult, StageRow, Store
+from mien.store.schema import STORE_VERSION
 
-__all__ = ["STORE_VERSION", "StageResult", "StageRow", "Store", "array_schema", "canonical_dump"]
+__all__ = ["STORE_VERSION", "AsOf", "Held", "StageResult", "StageRow", "Store", "array_schema", "canonical_dump"]

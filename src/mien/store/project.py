@@ -16,37 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mien.core import Failure, MienError, digest
-from mien.store import arrays, question
-from mien.store.rows import TABLES, ddl, from_row, to_row
+from mien.core import Failure, MienError
+from mien.store import arrays, history, question, schema
+from mien.store.rows import TABLES, from_row, to_row
+from mien.store.schema import STORE_VERSION
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 R = TypeVar("R")
-STORE_VERSION = 2
-
-_LEDGER = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS stages (
-  unit TEXT NOT NULL, stage TEXT NOT NULL, key TEXT NOT NULL, state TEXT NOT NULL, code TEXT, note TEXT,
-  attempt INTEGER NOT NULL, run_id TEXT NOT NULL, ms REAL, at_utc TEXT NOT NULL, PRIMARY KEY (unit, stage)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS arrays (
-  name TEXT PRIMARY KEY, unit TEXT NOT NULL, stage TEXT NOT NULL, file TEXT NOT NULL, rows INTEGER NOT NULL,
-  bytes INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS adapters (
-  fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, slot TEXT NOT NULL, weights_sha256 TEXT NOT NULL,
-  config TEXT NOT NULL
-) WITHOUT ROWID;
-"""
-# Store version → what brings the one before it there; tables that are dropped held nothing in it.
-_MIGRATIONS = {
-    2: "ALTER TABLE items ADD COLUMN row TEXT; ALTER TABLE items ADD COLUMN given TEXT;"
-    "ALTER TABLE items ADD COLUMN subject_id TEXT; DROP TABLE verdicts;"
-    "UPDATE items SET row='', given=origin, subject_id='unassigned';",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,28 +94,13 @@ class Store:
             if write:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
-                self._make(db, version)
+                schema.make(db, version)
         except BaseException as error:
             db.close()
             if isinstance(error, sqlite3.DatabaseError):
                 raise MienError("store.damaged", f"cannot open mien.db: {error}", "run 'mien doctor'") from error
             raise
         return db
-
-    @staticmethod
-    def _make(db: sqlite3.Connection, version: int) -> None:
-        schema = ddl() + _LEDGER
-        if version < STORE_VERSION:
-            steps = " ".join(sql for since, sql in _MIGRATIONS.items() if 0 < version < since)
-            mark = f"INSERT OR REPLACE INTO meta VALUES ('schema_sha256', '{digest(schema)}');"  # noqa: S608 - our own digest
-            db.executescript(f"BEGIN IMMEDIATE; {steps} {schema} {mark} PRAGMA user_version={STORE_VERSION}; COMMIT;")
-        held = db.execute("SELECT value FROM meta WHERE key='schema_sha256'").fetchone()
-        if held is None or held[0] != digest(schema):
-            raise MienError(
-                "store.schema-mismatch",
-                "mien.db was made by another build with the same store version",
-                "open it with the mien that made it, or start a new project and run again",
-            )
 
     def _take_lock(self, root: Path) -> None:
         self._lock = (root / ".mien.lock").open("w")
@@ -216,6 +179,7 @@ class Store:
     ) -> set[str]:
         """Put a result in the place of the stage's older one; the array files that one named."""
         owner = (result.unit, result.stage)
+        history.supersede(db, *owner, run_id)
         stale = {r[0] for r in db.execute("SELECT file FROM arrays WHERE unit=? AND stage=?", owner)}
         self._drop_owned(db, *owner)
         for record in result.records:
@@ -259,15 +223,31 @@ class Store:
                 self._insert(db, record, unit, stage)
 
     def drop_unit(self, unit: str) -> None:
-        """Remove everything one unit owns: records, arrays, ledger lines."""
+        """Remove everything one unit owns: records, arrays, ledger lines, and their history."""
         with self._transaction() as db:
-            files = [row[0] for row in db.execute("SELECT file FROM arrays WHERE unit=?", (unit,))]
-            for table in TABLES.values():
-                db.execute(f"DELETE FROM {table} WHERE _unit=?", (unit,))  # noqa: S608 - our own names
-            db.execute("DELETE FROM arrays WHERE unit=?", (unit,))
-            db.execute("DELETE FROM stages WHERE unit=?", (unit,))
+            files = self._drop(db, unit)
+            history.erase(db, unit)
         for file in files:
             self._remove(file)
+
+    def withdraw_unit(self, unit: str, *, run_id: str) -> None:
+        """Take what one unit owns out of the record, as a run finds that it is no more; history keeps its records."""
+        with self._transaction() as db:
+            for (stage,) in db.execute("SELECT stage FROM stages WHERE unit=?", (unit,)).fetchall():
+                history.supersede(db, unit, stage, run_id)
+            files = self._drop(db, unit)
+        for file in files:
+            self._remove(file)
+
+    @staticmethod
+    def _drop(db: sqlite3.Connection, unit: str) -> list[str]:
+        """Remove a unit's rows; the array files they named."""
+        files = [row[0] for row in db.execute("SELECT file FROM arrays WHERE unit=?", (unit,))]
+        for table in TABLES.values():
+            db.execute(f"DELETE FROM {table} WHERE _unit=?", (unit,))  # noqa: S608 - our own names
+        db.execute("DELETE FROM arrays WHERE unit=?", (unit,))
+        db.execute("DELETE FROM stages WHERE unit=?", (unit,))
+        return files
 
     def drop_stage(self, unit: str, stage: str) -> None:
         """Remove the records and the ledger line of one stage that holds no arrays."""
@@ -285,6 +265,16 @@ class Store:
             db.execute(
                 "INSERT OR REPLACE INTO adapters VALUES (?,?,?,?,?)", (fingerprint, name, slot, weights_sha256, config)
             )
+
+    def put_config(self, sha256: str, text: str) -> None:
+        """Keep the configuration that runs name by its digest, as JSON."""
+        with self._transaction() as db:
+            db.execute("INSERT OR REPLACE INTO configs VALUES (?,?)", (sha256, text))
+
+    def prune_history(self, runs: int) -> None:
+        """Keep what the last `runs` runs replaced of older ones' results, and no more."""
+        with self._transaction() as db:
+            history.prune(db, runs)
 
     @staticmethod
     def _attempts(db: sqlite3.Connection, unit: str, stage: str) -> int:
@@ -375,6 +365,23 @@ class Store:
 
     def adapters(self) -> list[dict[str, Any]]:
         return [dict(row) for row in self._db.execute("SELECT * FROM adapters ORDER BY slot, name")]
+
+    def config(self, sha256: str) -> str | None:
+        """The configuration of this digest as JSON; None for runs before it was kept."""
+        row = self._db.execute("SELECT json FROM configs WHERE sha256=?", (sha256,)).fetchone()
+        return row[0] if row else None
+
+    def as_of(self, run_id: str | None = None) -> history.AsOf:
+        """The record as it stood when a run ended; None: as it stands now."""
+        return history.AsOf(self._db, run_id)
+
+    def readable(self, run_id: str) -> bool:
+        """Whether all that stood when this run ended is still kept."""
+        return history.readable(self._db, run_id)
+
+    def history_size(self) -> tuple[int, int]:
+        """(runs whose replaced results are kept, bytes of these)."""
+        return history.size(self._db)
 
     def query(self, sql: str, *, limit: int | None = None) -> tuple[list[str], list[tuple[Any, ...]]]:
         """Answer a read-only SQL question: (column names, rows).
