@@ -13,6 +13,8 @@ from typing import Any, NoReturn
 
 from mien.core import MienError, Span
 
+WRONG_CALLS = ("config", "project", "query", "show", "input", "install", "models", "diff")
+
 
 class State:
     """What the global options said."""
@@ -52,8 +54,7 @@ def stop(error: MienError) -> NoReturn:
         say(json.dumps({"event": "error", "code": error.code, "message": error.message, "hint": error.hint}))
     else:
         say(f"error: {error}")
-    wrong_call = error.code.split(".")[0] in ("config", "project", "query", "show", "input", "install", "models")
-    raise SystemExit(2 if wrong_call else 1)
+    raise SystemExit(2 if error.code.split(".")[0] in WRONG_CALLS else 1)
 
 
 @contextmanager
