@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import annotate, models, out, train
+from mien.cli import annotate, demo, diff, models, out, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -23,10 +23,12 @@ app = typer.Typer(
 )
 app.add_typer(models.app, name="models", help="Fetch, check and list the weights of models.")
 app.add_typer(train.app, name="train", help="Train the small heads that mien ships.")
+app.add_typer(demo.app, name="demo", help="Real footage and real sound through the whole pipeline, explained.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
 out.register(app)
 app.command()(annotate.annotate)
+app.command()(diff.diff)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 
@@ -172,6 +174,9 @@ def status(as_json: Json = False) -> None:
         say(f"failed (attempt {f['attempt']}): {f['stage']} of {f['name']}: [{f['code']}] {f['message']}")
         if f["hint"]:
             say(f"  → {f['hint']}")
+    if found["history"]["bytes"]:
+        kept = found["history"]
+        say(f"history: {kept['bytes'] / 1e3:.1f} kB that the last {kept['runs']} run(s) replaced (mien diff)")
     if found["unfinished_runs"]:
         say(f"{len(found['unfinished_runs'])} run(s) were interrupted; 'mien run' goes on from there")
 

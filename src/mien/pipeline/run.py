@@ -28,6 +28,7 @@ from mien.pipeline.stack import Stack
 from mien.pipeline.stages.body import body_stage
 from mien.pipeline.stages.compare import STAGE, compared
 from mien.pipeline.stages.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
+from mien.pipeline.stages.sources import sources_stage
 from mien.pipeline.stale import ABSENT, stage_key, values_of
 from mien.pipeline.work import bug, media_work
 from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed
@@ -202,7 +203,7 @@ class Runner:
         """Withdraw the results of clips that a new cutting no longer has."""
         for clip in self._store.all(Clip, "source_sha = ?", (sha,)):
             if clip.id not in kept:
-                self._store.drop_unit(clip.id)
+                self._store.withdraw_unit(clip.id, run_id=self._run_id)
 
     # ------------------------------------------------------------ one clip
 
@@ -277,6 +278,8 @@ class Runner:
                 return signals_stage(view)
             case "body":
                 return body_stage(view)
+            case "sources":
+                return sources_stage(view)
             case "affect":
                 return affect_stage(view)
             case "assess":
