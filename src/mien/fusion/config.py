@@ -8,6 +8,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import Field, model_validator
 
 from mien.core import Strict
+from mien.fusion.body import BodyEvidence
+from mien.fusion.calibrate import Calibration
+from mien.fusion.conformal import ConformalSets
+from mien.fusion.dynamics import Dynamics
+from mien.fusion.reliability import Confirmed, Reliability
 
 Share = Annotated[float, Ge(0), Le(1)]
 Unit = Annotated[float, Ge(-1), Le(1)]
@@ -41,7 +46,8 @@ class SourceWeights(Strict):
     Defaults for face and voice are the two weights fitted on the votes of CREMA-D (voice-only and face-only judges
     against judges of both, 91 actors, held out by actor: voice 0.57, face 0.95; `tests/peer/test_fusion_votes.py`).
     Those are human judges of acted speech: a prior for the weights, no measurement of these models.
-    Body shares its frames with the face, hence the common cap.
+    Body shares its frames with the face, hence the common cap; its weight is a stated default. others: further sources
+    by name; one that is not named weighs nothing.
     """
 
     face: Share = 0.95
@@ -49,21 +55,28 @@ class SourceWeights(Strict):
     body: Share = 0.35
     face_and_body_cap: Annotated[float, Gt(0)] = 1.3
     expected: tuple[str, ...] = ("face", "voice")
+    others: dict[str, Share] = Field(default={})
 
     @model_validator(mode="after")
     def _known(self) -> Self:
-        unknown = set(self.expected) - {"face", "voice", "body"}
-        if unknown or not self.expected:
-            raise ValueError(f"expected must name sources among face, voice, body, but got {list(self.expected)}")
+        by = self.by_name
+        if set(self.expected) - set(by) or not self.expected:
+            raise ValueError(f"expected must name sources among {', '.join(by)}, but got {list(self.expected)}")
+        if set(self.others) & {"face", "voice", "body"}:
+            raise ValueError("others must not name face, voice or body: they have keys of their own")
         if self.total == 0:
             raise ValueError("at least one expected source must have a weight above 0")
         return self
 
     @property
+    def by_name(self) -> dict[str, float]:
+        """λ of every source that has one."""
+        return {"face": self.face, "voice": self.voice, "body": self.body, **self.others}
+
+    @property
     def total(self) -> float:
         """λ_max: the summed weight when every expected source is there at full quality."""
-        by = {"face": self.face, "voice": self.voice, "body": self.body}
-        total = sum(by[name] for name in dict.fromkeys(self.expected))
+        total = sum(self.by_name[name] for name in dict.fromkeys(self.expected))
         if {"face", "body"} <= set(self.expected):
             total -= max(0.0, self.face + self.body - self.face_and_body_cap)
         return total
@@ -101,14 +114,34 @@ class Thresholds(Strict):
     top: Share = 0.5
 
 
+class Made(Strict):
+    """What a `fusion.toml` was learnt from: counts and digests, no names. All empty: nothing was learnt."""
+
+    rows: Annotated[int, Ge(0)] = 0
+    people: Annotated[int, Ge(0)] = 0
+    rows_sha256: str = ""
+    labels_sha256: str = ""
+    log_loss: Annotated[float, Ge(0)] | None = None
+
+
 class FusionConfig(Strict):
-    """Everything fusion needs to know. `prior` empty: uniform over the states."""
+    """Everything fusion needs to know. `prior` empty: uniform over the states.
+
+    calibration: of each source, by name. conformal: none: no sets. people: confirmations by pseudonym and source.
+    """
 
     states: Annotated[tuple[Prototype, ...], Field(min_length=2)] = DEFAULT_STATES
     prior: tuple[Annotated[float, Gt(0)], ...] = ()
     weights: SourceWeights = SourceWeights()
     gate: Gate = Gate()
+    body: BodyEvidence = BodyEvidence()
     thresholds: Thresholds = Thresholds()
+    dynamics: Dynamics = Dynamics()
+    calibration: dict[str, Calibration] = Field(default={})
+    conformal: ConformalSets | None = None
+    reliability: Reliability = Reliability()
+    people: dict[str, dict[str, Confirmed]] = Field(default={})
+    made: Made = Made()
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -118,6 +151,9 @@ class FusionConfig(Strict):
             raise ValueError(f"prior must have {len(self.states)} entries, one per state, but got {len(self.prior)}")
         if self.prior and abs(sum(self.prior) - 1) > 1e-6:
             raise ValueError(f"prior must sum to 1, but sums to {sum(self.prior)}")
+        for name, held in self.calibration.items():
+            if len(held.train_prior) != len(self.states):
+                raise ValueError(f"calibration.{name} must answer for {len(self.states)} states")
         return self
 
     @property

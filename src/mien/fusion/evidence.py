@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+FLOOR = 1e-12
+"""A source's probability of 0 counts as this: no single source may veto a state for ever."""
+
 
 @dataclass(frozen=True, slots=True)
 class SourceEvidence:

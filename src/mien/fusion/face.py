@@ -1,8 +1,6 @@
-"""The face as a source: through valence and arousal with their noise, gated by arousal."""
+"""Face and body as sources: through valence and arousal with their noise; the face is gated by arousal."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import numpy.typing as npt
@@ -46,12 +44,15 @@ def state_likelihood(config: FusionConfig, mean: F64, cov: F64) -> F64:
 
 
 def arousal_gate(gate: Gate, arousal: float) -> float:
-    """g(a) in [least, 1], never rising: 1 for a ≤ low, half a cosine between, `least` for a ≥ high. NaN gives 1:
+    """`arousal_gates` for one value."""
+    return float(arousal_gates(gate, np.array([arousal], np.float64))[0])
+
+
+def arousal_gates(gate: Gate, arousal: F64) -> F64:
+    """g(a) `[n]` in [least, 1], never rising: 1 for a ≤ low, half a cosine between, `least` for a ≥ high. NaN gives 1:
     an unknown arousal is not a high one."""
-    if math.isnan(arousal):
-        return 1.0
-    x = min(1.0, max(0.0, (arousal - gate.low) / (gate.high - gate.low)))
-    return gate.least + (1 - gate.least) * 0.5 * (1 + math.cos(math.pi * x))
+    x = np.clip((np.nan_to_num(arousal, nan=gate.low) - gate.low) / (gate.high - gate.low), 0.0, 1.0)
+    return gate.least + (1 - gate.least) * 0.5 * (1 + np.cos(np.pi * x))
 
 
 def face_evidence(
@@ -72,23 +73,53 @@ def face_evidence(
         arousal: best estimate over the span from *any* source (a scream with a still face is high arousal too).
         reliability: 0..1 of faces for this person (shrunk toward the population by the caller).
 
-    The likelihoods are normalised under a uniform prior, which is therefore their training prior. Cells are averaged,
-    not multiplied: neighbouring frames of one face are no independent witnesses.
-
     Raises:
         ValueError: shapes do not fit, or quality or reliability lies outside 0..1.
     """
+    gate = arousal_gate(config.gate, arousal)
+    note = f"gated by arousal {arousal:+.2f}: weight × {gate:.2f}" if gate < 1 else ""
+    weight = config.weights.face * _product(quality, reliability) * gate
+    return _in_plane(config, "face", mean, cov, weight, evidence_ids, note)
+
+
+def body_evidence(
+    config: FusionConfig,
+    motion: F64,
+    *,
+    quality: float,
+    reliability: float = 1.0,
+    evidence_ids: tuple[str, ...] = (),
+) -> SourceEvidence:
+    """The body's evidence over a span, from how fast it moves (`BodyEvidence`); the arousal gate does not touch it.
+
+    Args:
+        motion: `[m]` speeds in trunk lengths/s; NaN where not measured. quality, reliability: as `face_evidence`.
+
+    Raises:
+        ValueError: quality or reliability lies outside 0..1.
+    """
+    mean, cov = config.body.plane(motion)
+    weight = config.weights.body * _product(quality, reliability)
+    return _in_plane(config, "body", mean, cov, weight, evidence_ids, "movement tells arousal only")
+
+
+def _product(quality: float, reliability: float) -> float:
     for what, value in (("quality", quality), ("reliability", reliability)):
         if not 0 <= value <= 1:
             raise ValueError(f"{what} must lie in 0..1, but got {value}")
+    return quality * reliability
+
+
+def _in_plane(
+    config: FusionConfig, name: str, mean: F64, cov: F64, weight: float, evidence_ids: tuple[str, ...], note: str
+) -> SourceEvidence:
+    """The likelihoods are normalised under a uniform prior, which is therefore their training prior. Cells are
+    averaged, not multiplied: neighbouring frames of one person are no independent witnesses."""
     k = len(config.states)
     flat = (1 / k,) * k
     rows = state_likelihood(config, mean, cov)
     rows = rows[np.isfinite(rows).all(axis=1)]
     if not len(rows):
-        return SourceEvidence("face", flat, flat, 0.0, evidence_ids, "no face measured")
+        return SourceEvidence(name, flat, flat, 0.0, evidence_ids, f"no {name} measured")
     shares = rows.mean(axis=0)
-    gate = arousal_gate(config.gate, arousal)
-    note = f"gated by arousal {arousal:+.2f}: weight × {gate:.2f}" if gate < 1 else ""
-    dist = tuple(float(p) for p in shares / shares.sum())
-    return SourceEvidence("face", dist, flat, config.weights.face * quality * reliability * gate, evidence_ids, note)
+    return SourceEvidence(name, tuple(float(p) for p in shares / shares.sum()), flat, weight, evidence_ids, note)
