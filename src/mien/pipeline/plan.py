@@ -66,7 +66,7 @@ STAGES: tuple[Stage, ...] = (
         *("age", 2), slots=("age",), also=("faces",), needs=("faces",), maybe=("objects",), params=("objects_every",)
     ),
     _vision("scene", 1, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
-    Stage("sound", "sound", 2, maybe=("vad", "pitch"), params=("window_s",), media="sound"),
+    Stage("sound", "sound", 3, maybe=("vad", "pitch"), params=("window_s",), media="sound"),
     Stage(
         "voice",
         "sound",
@@ -90,15 +90,30 @@ STAGES: tuple[Stage, ...] = (
         params=("window_s", "body"),
         media="picture",
     ),
+    Stage(
+        "sources",
+        "derived",
+        1,
+        also=("vad", "pitch"),
+        needs=("objects", "faces", "landmarks", "sound", "events", "body"),
+        media="sound",
+    ),
     Stage("affect", "derived", 2, also=("faces", "expression"), needs=("expression",), affect=True, media="picture"),
-    Stage("assess", "derived", 1, needs=("faces", "affect", "voice"), params=("window_s", "fusion"), affect=True),
+    Stage(
+        "assess",
+        "derived",
+        2,
+        needs=("faces", "affect", "voice", "sources"),
+        params=("window_s", "fusion"),
+        affect=True,
+    ),
     Stage(
         "claims",
         "derived",
         2,
         needs=(
             *("objects", "faces", "landmarks", "expression", "sound", "voice"),
-            *("signals", "body", "affect", "assess"),
+            *("signals", "body", "sources", "affect", "assess"),
         ),
         params=("fusion",),
     ),

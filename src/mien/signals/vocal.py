@@ -91,16 +91,16 @@ def vocal_segments(
     n, step_s = len(acoustics), acoustics.hop_us / 1e6
     if not n:
         return []
-    energy = _column(acoustics, "energy_dbfs")
+    energy = column(acoustics, "energy_dbfs")
     floor = noise_floor_dbfs(energy, max(1, round(rules.floor_window_s / step_s)))
-    likely = _held(vad, "speech", acoustics)
+    likely = held_on(vad, "speech", acoustics)
     speech = likely >= rules.speech
-    voiced = _held(pitch, "voicing", acoustics) >= rules.voiced
+    voiced = held_on(pitch, "voicing", acoustics) >= rules.voiced
     loud = (energy >= floor + rules.margin_db) & (energy >= rules.quiet_dbfs)
-    active = _bridged(speech | (voiced & loud), round(rules.gap_s / step_s))
+    active = bridged(speech | (voiced & loud), round(rules.gap_s / step_s))
 
     found: list[VocalSegment] = []
-    for start, end in _runs(active):
+    for start, end in stretches(active):
         if (end - start) * step_s < rules.shortest_s - 1e-9:
             continue
         for a, b in _pieces(energy, start, end, round(rules.longest_s / step_s)):
@@ -168,16 +168,16 @@ def spoken(words: Words, vad: Curve, threshold: float = 0.5) -> Words:
     Holes of at most 0.1 s in the speech are closed. A word belongs to the stretch of speech it shares most time with,
     or that is at most 0.2 s away. The first word of a stretch begins with it, the last ends with it at the latest.
     """
-    mask = _bridged(_column(vad, "speech") >= threshold, HOLE_US // vad.hop_us)
-    runs = [(vad.t0_us + a * vad.hop_us, vad.t0_us + b * vad.hop_us) for a, b in _runs(mask)]
+    mask = bridged(column(vad, "speech") >= threshold, HOLE_US // vad.hop_us)
+    talk = [(vad.t0_us + a * vad.hop_us, vad.t0_us + b * vad.hop_us) for a, b in stretches(mask)]
     span_us, kept = words.span_us.copy(), list[int]()
     before: tuple[int, int] | None = None
     for i, (start, end) in enumerate(words.span_us.tolist()):
-        shared = [min(end, b) - max(start, a) for a, b in runs]
+        shared = [min(end, b) - max(start, a) for a, b in talk]
         best = int(np.argmax(shared)) if shared else -1
         if best < 0 or shared[best] < -STRAY_US:
             continue
-        a, b = runs[best]
+        a, b = talk[best]
         here = (int(words.sound[i]), best)
         first = a if here != before else max(start, a, int(span_us[kept[-1], 1]))
         span_us[i] = first, max(min(end, b), first + LEAST_US)
@@ -197,30 +197,31 @@ def noise_floor_dbfs(energy_dbfs: F64, window: int) -> F64:
     return np.repeat(smooth, 10)[: len(energy_dbfs)]
 
 
-def _column(curve: Curve, name: str) -> F64:
+def column(curve: Curve, name: str) -> F64:
+    """A column of a curve, float64 `[n]`."""
     return curve.values[:, curve.names.index(name)].astype(np.float64)
 
 
-def _held(curve: Curve, name: str, grid: Curve) -> F64:
+def held_on(curve: Curve, name: str, grid: Curve) -> F64:
     """A column on the rows of another curve (the row that covers each row's middle); NaN outside."""
     middle_us = grid.t0_us + grid.hop_us * np.arange(len(grid)) + grid.hop_us // 2
     row = (middle_us - curve.t0_us) // curve.hop_us
     inside = (row >= 0) & (row < len(curve))
     out = np.full(len(grid), np.nan)
-    out[inside] = _column(curve, name)[row[inside]]
+    out[inside] = column(curve, name)[row[inside]]
     return out
 
 
-def _runs(mask: Mask) -> list[tuple[int, int]]:
+def stretches(mask: Mask) -> list[tuple[int, int]]:
+    """Runs of True as half-open rows (first, end)."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]])))
     return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
-def _bridged(mask: Mask, gap: int) -> Mask:
+def bridged(mask: Mask, gap: int) -> Mask:
     """The mask with inner gaps of at most `gap` rows closed."""
     out = mask.copy()
-    runs = _runs(mask)
-    for (_, end), (start, _) in pairwise(runs):
+    for (_, end), (start, _) in pairwise(stretches(mask)):
         if start - end <= gap:
             out[end:start] = True
     return out

@@ -183,7 +183,7 @@ def assess_stage(view: View) -> Answer:
 
 
 def _assess(view: View, config: FusionConfig, track: Track | None, window: Span, sharing: int) -> Assessment:
-    voice = _voice(view, config, window, sharing)
+    voice = _voice(view, config, window, track, sharing)
     sources = [voice] if voice else []
     if track:
         sources.insert(0, _face(view, config, track, window))
@@ -236,11 +236,11 @@ def _face(view: View, config: FusionConfig, track: Track, window: Span) -> Sourc
     )
 
 
-def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> SourceEvidence | None:
+def _voice(view: View, config: FusionConfig, window: Span, track: Track | None, sharing: int) -> SourceEvidence | None:
     """The voice's evidence in a window; None where nothing was heard that the head knows.
 
-    A sound is not assigned to a face here: with several faces in the clip each gets an equal share of the weight, and
-    one more share stays with "somebody not in view".
+    A face gets as much of the voice's weight as it is likely to have made the sound (`voice.source`); the rest stays
+    with other tracks and with "unknown". Where no face was ever tracked, the voice stands for the recording.
     """
     heard = [o for o in view.of("voice.state") if o.dist and o.span.overlap_us(window)]
     if not heard:
@@ -258,24 +258,40 @@ def _voice(view: View, config: FusionConfig, window: Span, sharing: int) -> Sour
     overlap = np.array([o.span.overlap_us(window) for o in heard], np.float64)
     wordless = np.array([1 - talk.get(o.span, 0.0) for o in heard])
     worth = overlap * wordless * np.array([o.quality or 0.0 for o in heard])
-    if not worth.any():
+    whose = [_share(view, track, o.span, window, sharing) for o in heard]
+    mine = worth * np.array([p for p, _ in whose])
+    if not mine.any():
         return None
-    dist = worth @ np.array([[dict(o.dist)[s] for s in config.names] for o in heard])
-    weight = config.weights.voice * min(1.0, float(worth.sum()) / FULL_VOICE_US)
+    dist = mine @ np.array([[dict(o.dist)[s] for s in config.names] for o in heard])
+    share = float(mine.sum() / worth.sum())
+    weight = config.weights.voice * min(1.0, float(worth.sum()) / FULL_VOICE_US) * share
     notes: list[str] = []
     if float(wordless @ overlap) < 0.5 * float(overlap.sum()):
         notes.append("mostly speech-like, which the head was not trained on")
-    if sharing > 1:
-        weight /= sharing + 1
-        notes.append(f"speaker unknown among {sharing} faces: weight × {1 / (sharing + 1):.2f}")
+    if track:
+        why = "mouth and sound compared" if any(rows for _, rows in whose) else f"not compared, {sharing} faces in view"
+        notes.append(f"from this face with p = {share:.2f} ({why}): weight × {share:.2f}")
     return SourceEvidence(
         "voice",
         tuple(float(p) for p in dist / dist.sum()),
         tuple(prior[s] for s in config.names),
         weight,
-        tuple(o.id for o in heard),
+        tuple(dict.fromkeys(i for o, (_, rows) in zip(heard, whose, strict=True) for i in (o.id, *rows))),
         "; ".join(notes),
     )
+
+
+def _share(view: View, track: Track | None, span: Span, window: Span, sharing: int) -> tuple[float, tuple[str, ...]]:
+    """How likely a track made a sound, and the rows in the window that say so; where none does, an equal share, with
+    one more for somebody out of view."""
+    if track is None:
+        return 1.0, ()
+    rows = [o for o in view.of("voice.source") if o.dist and o.span.overlap_us(span)]
+    if not rows:
+        return 1 / (sharing + 1), ()
+    overlap = np.array([o.span.overlap_us(span) for o in rows], np.float64)
+    p = np.array([dict(o.dist).get(track.id, 0.0) for o in rows])
+    return float(overlap @ p / overlap.sum()), tuple(o.id for o in rows if o.span.overlap_us(window))
 
 
 def _talk(view: View) -> dict[Span, float]:

@@ -13,10 +13,12 @@ from mien.pipeline.stack import Stack
 from mien.signals.acoustics import describe
 from mien.signals.envelope import roughness, shape
 from mien.signals.quality import clipped_share, loudness_lufs, snr_db
+from mien.signals.steadiness import steadiness
 from mien.signals.timbre import timbre
 from mien.signals.vocal import VocalSegment, passages, spoken, vocal_segments
+from mien.signals.vocal_events import VocalEvent, vocal_events
 
-RULE, QUALITY = "rule.vocal-segments@2", "rule.sound-quality@1"
+RULE, QUALITY, EVENTS = "rule.vocal-segments@2", "rule.sound-quality@1", "rule.vocal-events@1"
 PITCH = ("f0_hz", "voicing")
 COLOUR = ("spread_hz", "slope_db_per_octave")  # MFCC come close to a print of the voice: used, never stored
 EDGE_US = 300_000  # attack and decay lie partly outside what counts as vocal
@@ -27,8 +29,8 @@ KEPT = ("energy_dbfs", "centroid_hz", "flatness", "harmonicity_db")
 
 
 def sound_pass(clip: Clip, sound: Sound, stack: Stack) -> tuple[list[Any], dict[str, Any]]:
-    """Speech probability, pitch, and what the sound is like on a 50 ms grid; the vocal segments and the quality of the
-    recording as observations."""
+    """Speech probability, pitch, and what the sound is like on a 50 ms grid; the vocal segments and events, and the
+    quality of the recording, as observations."""
     acoustics, colour, rough = describe(sound), timbre(sound), roughness(sound)
     vad: Curve | None = stack.get("vad").run(sound) if stack.has("vad") else None
     pitch: Curve | None = stack.get("pitch").run(sound) if stack.has("pitch") else None
@@ -40,8 +42,12 @@ def sound_pass(clip: Clip, sound: Sound, stack: Stack) -> tuple[list[Any], dict[
             data[name] = _sampled(curve, name, t_us)
     records = _quality(clip, sound, vad, stack)
     if vad is not None and pitch is not None:
-        for segment in vocal_segments(acoustics, vad, pitch, timbre=colour):
+        segments = vocal_segments(acoustics, vad, pitch, timbre=colour)
+        for segment in segments:
             records += _segment(clip, segment, acoustics, pitch, rough, stack)
+        if segments:
+            for event in vocal_events(acoustics, segments, vad, pitch, steady=steadiness(sound)):
+                records += _event(clip, event, stack)
     return records, {f"sound/{clip.id}": table(data)}
 
 
@@ -61,6 +67,17 @@ def _quality(clip: Clip, sound: Sound, vad: Curve | None, stack: Stack) -> list[
         by = f"{QUALITY}+{stack.label('vad')}"
         rows.append(observe(clip, "sound.snr", clip.span, by, value=snr, unit="dB", reason=why))
     return rows
+
+
+def _event(clip: Clip, event: VocalEvent, stack: Stack) -> list[Observation]:
+    """Onset to offset with what it may be, and its loudest 50 ms."""
+    by = f"{EVENTS}+{stack.label('vad')}"
+    return [
+        observe(
+            clip, "vocal.event", event.span, by, value=event.snr_db, unit="dB", dist=event.kinds, quality=event.quality,
+        ),
+        observe(clip, "vocal.peak", event.peak, by, value=event.peak_dbfs, unit="dBFS"),
+    ]  # fmt: skip
 
 
 def _segment(
