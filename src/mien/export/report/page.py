@@ -11,6 +11,7 @@ from mien.export.report import words
 from mien.export.report.curves import gap_spans, limits, pack, summary
 from mien.export.report.data import ClipView, SignalView
 from mien.export.report.lanes import lanes, ticks
+from mien.export.report.steps import steps
 from mien.export.report.views import Cell, ClaimRow, ClipPage, EvidenceRow, Moment, Panel, Ref, Shot, SourceColumn
 
 
@@ -160,6 +161,7 @@ def _moments(view: ClipView, names: dict[str, str], refs: dict[str, Ref]) -> tup
                 words.unsure(a),
                 tuple((s, prior.get(s, float("nan")), p) for s, p in states),
                 tuple(columns),
+                steps(a),
                 states[0][0] if states else "",
                 first.index(a) if a in first else None,
             )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from mien.core import US, MienError, Source, clock
 from mien.export.report import words
+from mien.export.report.contexts import same_sounds
 from mien.export.report.curves import points_each
 from mien.export.report.data import ReportData
 from mien.export.report.page import clip_page, dom, shift, short_path
@@ -46,6 +47,7 @@ def _environment() -> Environment:
     env.filters |= {
         "number": words.number, "percent": words.percent, "signed": words.signed, "nats": words.nats,
         "abstention": words.abstention, "clock": clock, "between": words.between, "basename": short_path,
+        "said": words.said, "readings": words.readings,
     }  # fmt: skip
     return env
 
@@ -89,6 +91,7 @@ def render(data: ReportData, uplot_js: str, uplot_css: str) -> str:
         pages=pages,
         counts=_counts(data),
         moments=_key_moments(pages),
+        same=same_sounds(pages),
         trouble=[s for s in data.sources if s.state != "ok"],
         badge=badge,
         care=care,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from mien.core import Assessment, Claim, Contribution, Span
+from mien.core import Assessment, Claim, Contribution, Dist, Span
 from mien.export.report.data import ClipView, Picture
 
 
@@ -68,6 +69,16 @@ class SourceColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """One bar of the figure: what was held before, what a source multiplies by, or what is held after it."""
+
+    kind: Literal["prior", "likelihood", "held", "posterior"]
+    name: str
+    note: str
+    shares: Dist
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     assessment: Assessment
     who: str
@@ -76,6 +87,7 @@ class Moment:
     bar: tuple[float, float, float, float]
     rows: tuple[tuple[str, float, float], ...]  # state, prior, posterior; the likeliest first
     columns: tuple[SourceColumn, ...]
+    steps: tuple[Step, ...]
     top: str
     key: int | None  # 0, 1: its place among the clip's moments to look at first
 

