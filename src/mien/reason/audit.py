@@ -105,6 +105,7 @@ def audit(
     held = index(ledger)
     tally = _Tally()
     read: list[tuple[Claim, Predicate]] = []
+    supported: list[Predicate] = []
     for claim in claims:
         _citation(claim, held, tally)
         tally.add("wording", not (said := forbidden(claim.text)), claim, f"it says {', '.join(map(repr, said))}")
@@ -116,14 +117,15 @@ def audit(
             tally.off = math.inf
             continue
         read.append((claim, predicate))
-        _grounding(claim, predicate, held, tally)
+        if _grounding(claim, predicate, held, tally):
+            supported.append(predicate)
         _sentence(claim, predicate, held, tally)
     readings = [(c, p) for c, p in read if isinstance(p, Reading)]
     for claim, reading in readings:
         _coverage(claim, reading, held, tally)
     _doubt([p for _, p in read], held, tally)
     tally.add("wording", not forbidden(trace.conclusion), None, "the conclusion says too much")
-    _conclusion(trace, [p for _, p in readings], held, tally)
+    _conclusion(trace, [p for p in supported if isinstance(p, Reading)], held, tally)
     shares = {name: tally.share(name) for name in CHECKS}
     found = _moved([p for _, p in readings], held, trace.id, repool) if deletions else None
     return Audit(
@@ -183,13 +185,14 @@ def _meet(a: Span, b: Span) -> bool:
     return a.overlap_us(b) > 0 or (a.duration_us == 0 and b.start_us <= a.start_us <= b.end_us)
 
 
-def _grounding(claim: Claim, predicate: Predicate, held: Index, tally: _Tally) -> None:
+def _grounding(claim: Claim, predicate: Predicate, held: Index, tally: _Tally) -> bool:
     found = check(predicate, held)
     tally.off = max(tally.off, found.off)
     tally.add("grounding", found.found == "supported", claim, f"{found.found}: {found.why}")
     for i in claim.evidence_ids:
         if i in held.rows:
             tally.add("relevance", i in found.used, claim, f"{i} ({held.rows[i].target}) does not bear on it")
+    return found.found == "supported"
 
 
 def _sentence(claim: Claim, predicate: Predicate, held: Index, tally: _Tally) -> None:
@@ -259,7 +262,9 @@ def _conclusion(trace: Trace, readings: Sequence[Reading], held: Index, tally: _
         tally.add("conclusion", False, None, "it is no reading")
         return
     meant = (values(p, slots_of(Reading.sentence), held.names) for p in readings)
-    tally.add("conclusion", any(difference(None, said.values, m)[0] <= 1 for m in meant), None, "no claim says it")
+    tally.add(
+        "conclusion", any(difference(None, said.values, m)[0] <= 1 for m in meant), None, "no supported claim says it"
+    )
 
 
 def _moved(readings: Iterable[Reading], held: Index, seed: str, repool: Repool) -> Moved | None:

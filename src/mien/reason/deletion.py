@@ -1,4 +1,4 @@
-"""Exact deletions: what the posterior would have been without rows. Comprehensiveness, sufficiency, placebo.
+"""Exact deletions: what the posterior would have been without rows; comprehensiveness, sufficiency, placebo.
 
 A contribution holds λ[log p − log π_train], centred over the states, so that prior and contributions give the posterior
 back: p(c) ∝ π(c) exp Σ_m a_m(c), and leaving a source out is leaving its term out (`fusion.pool`, whose `without` gives
@@ -24,9 +24,11 @@ DRAWS = 8
 class Moved:
     """What deleting rows does to the probability of the state that a reading names (DeYoung et al. 2020, ERASER).
 
-    comprehensiveness: p(all) − p(without the cited rows): large where they carried it. sufficiency: p(all) − p(cited
-    rows only): near 0 where they are enough. placebo: the same fall on deleting as many uncited rows, mean over draws;
-    NaN where there is no uncited row.
+    comprehensiveness: p(all) − p(without the cited rows): large where they carried it. sufficiency: p(cited rows only)
+    − p(no rows): as large where they are enough (after the null difference of Carton, Rathore & Tan 2020; the plain
+    p(all) − p(cited only) is near 0 for rows that move nothing, too, did not fall under shuffled ledgers and was left
+    out). Both are 0 where nothing was moved.
+    placebo: the fall of p on deleting as many uncited rows, mean over draws; NaN where there is no uncited row.
     """
 
     comprehensiveness: float
@@ -77,15 +79,18 @@ def moved(
     def mean(gone: Collection[str]) -> float:
         return math.fsum(dict(repool(a, gone)).get(state, 0.0) for a in rows) / len(rows)
 
+    def fall(gone: Collection[str]) -> float:
+        return full - mean(gone) if evidence.intersection(gone) else 0.0
+
     evidence = {i for a in rows for c in a.contributions for i in c.evidence_ids}
     full = mean(())
     chance = random.Random(seed)  # noqa: S311 - a placebo, no secret
     ids = [o.id for o in others]
     size = min(len(set(cited)), len(ids))
-    falls = [full - mean(chance.sample(ids, size)) for _ in range(DRAWS)] if size else []
+    falls = [fall(chance.sample(ids, size)) for _ in range(DRAWS)] if size else []
     return Moved(
-        full - mean(cited),
-        full - mean(_uncited_only(rows, evidence - set(cited), cited)),
+        fall(cited),
+        mean(_uncited_only(rows, evidence, cited)) - mean(evidence),
         sum(falls) / len(falls) if falls else math.nan,
     )
 

@@ -80,7 +80,7 @@ SLOTS: dict[str, Slot] = {
     "percent": _number(0), "count": Slot(r"\d+", str, int),
     "level": _optional(", level ", " dBFS"), "pitch": _optional(", median pitch ", " Hz"),
     "target": NAME, "first": NAME, "second": NAME, "direction": Slot("rise|fall", str, str),
-    "unit": Slot(r"(?: [a-z][a-z ]*?)?", str, str), "more": Slot(r"(?:; \d+ more such stretch\(es\))?", str, str),
+    "unit": Slot(r"(?: [A-Za-z]+)*?", str, str), "more": Slot(r"(?:; \d+ more such stretch\(es\))?", str, str),
     "doing": ANY, "what": ANY, "detail": Slot(r"[^()]*", str, str), "state": WORDS, "source": NAME, "reason": WORDS,
     "intent": WORDS, "voice": NAME, "voice_words": WORDS, "quantity": WORDS, "first_words": WORDS,
     "second_words": WORDS, "verb": VERB, "peaks": VERB, "stands": VERB, "averages": VERB,
@@ -123,6 +123,8 @@ def render(predicate: Predicate, names: Names) -> str:
 def parse(text: str) -> Said | None:
     """What a sentence says, or None where it is outside the grammar."""
     for kind in PREDICATES:
+        if not text.startswith(_opening(kind.sentence)):
+            continue
         held = _match(kind.sentence, text)
         if held is not None:
             return Said(kind, held)
@@ -137,6 +139,8 @@ def notation(predicate: Predicate) -> str:
 def read(text: str, span: Span, track: str | None, cites: tuple[str, ...]) -> Predicate | None:
     """The predicate that a notation stands for, or None where it is outside the grammar."""
     for kind in PREDICATES:
+        if not text.startswith(_opening(kind.notation)):
+            continue
         held = _match(kind.notation, text)
         if held is None:
             continue
@@ -183,6 +187,7 @@ def tolerance(slot: str, target: str | None, true: float) -> float:
     return held.tolerance if held else max(0.1, 0.1 * abs(true))
 
 
+@cache
 def slots_of(template: str) -> tuple[str, ...]:
     """The slots of a template, in order."""
     return tuple(name for _, name, _, _ in string.Formatter().parse(template) if name)
@@ -214,6 +219,12 @@ def _match(template: str, text: str) -> dict[str, Any] | None:
     if "Track" in held:
         held["track"] = held.pop("Track")
     return held
+
+
+@cache
+def _opening(template: str) -> str:
+    """The words before the first slot: what does not begin so need not be matched."""
+    return template.partition("{")[0]
 
 
 @cache

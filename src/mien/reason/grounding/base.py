@@ -35,6 +35,7 @@ class Index:
     rows: dict[str, Observation]
     names: Names
     by_track: dict[str | None, tuple[Assessment, ...]]
+    _known: dict[tuple[str | None, Span], list[Assessment]] = field(default_factory=dict[Any, Any], repr=False)
 
     def cited(self, p: Predicate) -> list[Observation]:
         """The cited rows of the claim's track or of the recording, by time."""
@@ -43,8 +44,11 @@ class Index:
 
     def assessed(self, p: Predicate) -> list[Assessment]:
         """The assessments of the claim's track that lie in its span by more than half."""
-        rows = self.by_track.get(p.track, ())
-        return [a for a in rows if 2 * a.span.overlap_us(p.span) > a.span.duration_us]
+        key = (p.track, p.span)
+        if key not in self._known:
+            rows = self.by_track.get(p.track, ())
+            self._known[key] = [a for a in rows if 2 * a.span.overlap_us(p.span) > a.span.duration_us]
+        return self._known[key]
 
 
 def index(ledger: Ledger) -> Index:
