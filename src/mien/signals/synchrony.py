@@ -36,7 +36,7 @@ class SyncRules:
 
     moved_iod: float = 0.05
     speaks: float = 0.9
-    mouth: float = 0.45
+    mouth: float = 0.35
     body: float = 0.75
     elsewhere: float = 1.0
     around_s: float = 1.0
@@ -233,7 +233,8 @@ def _moves(seen: F64, low: float, rules: SyncRules) -> F64:
     moved = (top - filled.min(axis=1) > rules.moved_iod) | (
         np.nan_to_num(np.where(ok, seen, low)).mean(1) > low + rules.moved_iod
     )
-    return np.where(ok.mean(axis=1) > rules.hidden, moved, np.nan)
+    enough = (ok.mean(axis=1) > rules.hidden) & (ok.sum(axis=1) > 1)  # one frame shows no motion
+    return np.where(enough, moved, np.nan)
 
 
 def _usual(mouth: F64, low: float, t_us: I64, active: Sequence[Span], width: int, rules: SyncRules) -> float:
