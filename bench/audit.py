@@ -113,7 +113,7 @@ def gross(cases: list[Case]) -> list[str]:
     for error in GROSS:
         quiet: dict[str, list[float]] = {}
         loud: dict[str, list[float]] = {}
-        failing = dict.fromkeys(CHECKS, 0)
+        failing: dict[str, int] = dict.fromkeys(CHECKS, 0)
         found = n = 0
         for seed, case in enumerate(cases):
             made = plant(error, case.subject, seed)

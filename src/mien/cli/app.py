@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import annotate, demo, diff, models, out, train
+from mien.cli import annotate, audit, demo, diff, models, out, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration."
 app.add_typer(config_app, name="config")
 out.register(app)
 app.command()(annotate.annotate)
+app.command()(audit.audit)
 app.command()(diff.diff)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

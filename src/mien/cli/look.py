@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.cli.talk import plain, say
-from mien.core import VERSION, Assessment, Claim, MienError, Observation, Trace, clock
+from mien.core import VERSION, Assessment, Claim, Clip, MienError, Observation, Trace, clock
 from mien.pipeline import Project, Stack
 
 
@@ -37,6 +37,8 @@ def explain(project: Project, record_id: str, why: bool) -> dict[str, Any]:
             for a in store.all(Assessment, "clip_id = ?", (trace[1].clip_id,) if trace else ("",))
             if a.track_id == record.track_id and a.span.overlap_us(record.span)
         ]
+        if trace:
+            out |= _weighed(project, record, trace[1])
     elif isinstance(record, Assessment):
         ids = [i for c in record.contributions for i in c.evidence_ids]
         out["evidence"] = [plain(o) for o in _observations(project, ids)]
@@ -46,6 +48,33 @@ def explain(project: Project, record_id: str, why: bool) -> dict[str, Any]:
     labels = {fingerprint} if fingerprint else {o["adapter"] for o in out.get("evidence", [])}
     out["models"] = _models(project, labels)
     return out
+
+
+def _weighed(project: Project, claim: Claim, trace: Trace) -> dict[str, Any]:
+    """What the ledger says of a claim, which rows speak against it, and what was not looked at."""
+    from mien.evaluate.audit import ledger_of
+    from mien.reason import check, index, opposing, predicate_of
+
+    (clip,) = project.store.all(Clip, "id = ?", (trace.clip_id,))
+    ledger = ledger_of(project.store, clip, trace)
+    predicate = predicate_of(claim)
+    if predicate is None:
+        return {"checked": {"found": "not checkable", "why": "its predicate is outside the grammar"}}
+    found = check(predicate, index(ledger))
+    against = [
+        {
+            "source": c.source,
+            "log_odds": odds,
+            "cited": bool(set(c.evidence_ids) & set(claim.evidence_ids)),
+            "rows": ids,
+        }
+        for c, odds, ids in opposing(predicate, ledger)
+    ]
+    return {
+        "checked": {"found": found.found, "tolerances_off": found.off, "why": found.why},
+        "against": against,
+        "gaps": list(ledger.missing),
+    }
 
 
 def _observations(project: Project, ids: Any) -> list[Observation]:
@@ -73,11 +102,24 @@ def tell(found: dict[str, Any]) -> None:
     record = found["record"]
     print(f"{found['table'][:-1]} {record.get('id') or record.get('sha256')}")
     _fields(record, "  ")
+    if "checked" in found:
+        _told(found)
     for title in ("trace", "assessments", "evidence", "claims", "models"):
         held = found.get(title)
         for row in held if isinstance(held, list) else [held] if held else []:
             print(f"\n  {title.rstrip('s')} {row.get('id') or row.get('name', '')}")
             _fields(row, "    ")
+
+
+def _told(found: dict[str, Any]) -> None:
+    """Claim against evidence: what the ledger says of it, what speaks against it, what is not known."""
+    held = found["checked"]
+    print(f"  the ledger says: {held['found']}" + (f" ({held['why']})" if held["why"] else ""))
+    for row in found.get("against", ()):
+        cited = "cited" if row["cited"] else "NOT cited"
+        print(f"  against it: {row['source']}, log-odds {row['log_odds']:+.2f} ({cited}): {', '.join(row['rows'])}")
+    for gap in found.get("gaps", ()):
+        print(f"  not known: {gap}")
 
 
 def _fields(record: dict[str, Any], indent: str) -> None:

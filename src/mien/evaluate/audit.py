@@ -59,7 +59,7 @@ class EngineFigures:
 def audit_project(store: Store, trace_id: str = "") -> Iterator[Audited]:
     """Audit every trace of a project, or one, against the records it was made of."""
     sources = {c.id: c for c in store.all(Clip)}
-    for trace in store.all(Trace, *(("id = ?", (trace_id,)) if trace_id else ("",))):
+    for trace in store.all(Trace, "id = ?", (trace_id,)) if trace_id else store.all(Trace):
         clip = sources[trace.clip_id]
         claims = store.all(Claim, "trace_id = ?", (trace.id,))
         yield Audited(clip.source_sha, audit(ledger_of(store, clip, trace), trace, claims, forbidden=forbidden_words))
@@ -68,8 +68,8 @@ def audit_project(store: Store, trace_id: str = "") -> Iterator[Audited]:
 def ledger_of(store: Store, clip: Clip, trace: Trace) -> Ledger:
     """The ledger that a trace was written from."""
     where = ("clip_id = ?", (clip.id,))
-    rows = (tuple(store.all(kind, *where)) for kind in (Track, Observation, Assessment))
-    return Ledger(clip, *rows, trace.missing)  # pyright: ignore[reportArgumentType]
+    tracks, rows = store.all(Track, *where), store.all(Observation, *where)
+    return Ledger(clip, tuple(tracks), tuple(rows), tuple(store.all(Assessment, *where)), trace.missing)
 
 
 def figures(audits: Sequence[Audited]) -> list[EngineFigures]:

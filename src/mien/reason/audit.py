@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mien.core import Assessment, Claim, Span, Trace
+from mien.core import Assessment, Claim, Contribution, Span, Trace
 from mien.reason.deletion import Moved, Repool, moved, without_rows
 from mien.reason.engine import ALTERNATIVE_FROM, COVERAGE, NO_AFFECT, NO_READING
 from mien.reason.grammar import difference, parse, predicate_of, slots_of, track_name, values
@@ -153,6 +153,14 @@ class _Tally:
         if name == "coverage":
             return self.least
         return self._good[name] / self._all[name] if name in self._all else math.nan
+
+
+def opposing(predicate: Predicate, ledger: Ledger) -> list[tuple[Contribution, float, tuple[str, ...]]]:
+    """What speaks against the state a claim names: contribution, its log-odds for that state, its rows. For people."""
+    state = getattr(predicate, "state", None)
+    rows = index(ledger).assessed(predicate) if state is not None else []
+    parts = ((c, dict(c.log_odds).get(state or "", 0.0)) for a in rows for c in a.contributions if c.weight > 0)
+    return [(c, odds, c.evidence_ids) for c, odds in parts if odds <= -CONTRARY_FROM]
 
 
 # ---------------------------------------------------------------- single claims
