@@ -188,7 +188,11 @@ class Contribution:
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Fusion's posterior over states for one track and span. Entropies in nats; vacuity in 0..1."""
+    """Fusion's posterior over states for one track and span. Entropies in nats; vacuity in 0..1.
+
+    `posterior` is of this window's evidence alone; `filtered` adds the windows before it, `smoothed` all of the track
+    (a sticky chain). `credible`: conformal set at coverage `level`, likeliest first; empty, None: none was calibrated.
+    """
 
     id: str
     clip_id: str
@@ -203,6 +207,10 @@ class Assessment:
     abstained: bool
     reason: str
     adapter: str
+    credible: tuple[str, ...] = ()
+    level: float | None = None
+    filtered: Dist = ()
+    smoothed: Dist = ()
 
 
 ClaimKind = Literal["observation", "inference", "alternative", "uncertainty", "recommendation"]

@@ -1,4 +1,5 @@
-"""`mien.toml`: context, stack, analysis, fusion. Flag > environment > file > default; every value knows its origin."""
+"""`mien.toml`: context, stack, analysis, fusion. Flag > environment > file > `fusion.toml` > default;
+every value knows its origin."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mien.core import Context, MienError, Strict
-from mien.fusion import FusionConfig
+from mien.fusion import FusionConfig, learned
 from mien.pipeline.inputs.mapping import Inputs
 from mien.policy import MISSING_CONTEXT
 from mien.policy.egress import EgressTerms
@@ -119,17 +120,21 @@ class Config(BaseSettings):
         return self.project.context
 
 
-Origin = Literal["flag", "environment", "file", "default"]
+Origin = Literal["flag", "environment", "file", "fusion.toml", "default"]
 
 
 def load(root: Path | None, flags: dict[str, Any] | None = None) -> tuple[Config, dict[str, Origin]]:
     """Read the configuration of a project and where each value came from (dotted key → origin).
 
     Raises:
-        MienError: `config.no-context`, `config.invalid` (names the key), `config.not-toml`.
+        MienError: `config.no-context`, `config.invalid` (names the key), `config.not-toml`, `fusion.not-toml`,
+            `fusion.unknown-format`, `fusion.invalid`.
     """
     file: dict[str, Any] = {}
+    learnt: dict[str, Any] = {}
     if root is not None:
+        if (root / learned.FILE).is_file():
+            learnt = {"fusion": learned.parse((root / learned.FILE).read_bytes().decode(errors="replace"))}
         try:
             file = tomllib.loads((root / FILE).read_text(encoding="utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -138,6 +143,7 @@ def load(root: Path | None, flags: dict[str, Any] | None = None) -> tuple[Config
     merged: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     layers: tuple[tuple[Origin, dict[str, Any]], ...] = (
+        ("fusion.toml", learnt),
         ("file", file),
         ("environment", environment),
         ("flag", flags or {}),

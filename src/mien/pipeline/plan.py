@@ -102,8 +102,8 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "assess",
         "derived",
-        2,
-        needs=("faces", "affect", "voice", "sources"),
+        3,
+        needs=("faces", "body", "affect", "voice", "sources"),
         params=("window_s", "fusion"),
         affect=True,
     ),

@@ -25,9 +25,10 @@ from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import STAGES, Stage, applies, check_plan, cutting
 from mien.pipeline.stack import Stack
+from mien.pipeline.stages.assess import assess_stage
 from mien.pipeline.stages.body import body_stage
 from mien.pipeline.stages.compare import STAGE, compared
-from mien.pipeline.stages.derive import View, affect_stage, assess_stage, claims_stage, signals_stage
+from mien.pipeline.stages.derive import View, affect_stage, claims_stage, signals_stage
 from mien.pipeline.stages.sources import sources_stage
 from mien.pipeline.stale import ABSENT, stage_key, values_of
 from mien.pipeline.work import bug, media_work

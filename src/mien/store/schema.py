@@ -8,7 +8,7 @@ from mien.core import MienError, digest
 from mien.store import history
 from mien.store.rows import ddl
 
-STORE_VERSION = 3
+STORE_VERSION = 4
 
 LEDGER = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -30,6 +30,9 @@ MIGRATIONS = {
     2: "ALTER TABLE items ADD COLUMN row TEXT; ALTER TABLE items ADD COLUMN given TEXT;"
     "ALTER TABLE items ADD COLUMN subject_id TEXT; DROP TABLE verdicts;"
     "UPDATE items SET row='', given=origin, subject_id='unassigned';",
+    4: "ALTER TABLE assessments ADD COLUMN credible TEXT; ALTER TABLE assessments ADD COLUMN level REAL;"
+    "ALTER TABLE assessments ADD COLUMN filtered TEXT; ALTER TABLE assessments ADD COLUMN smoothed TEXT;"
+    "UPDATE assessments SET credible='[]', filtered='[]', smoothed='[]';",
 }
 
 

@@ -205,6 +205,7 @@ def _assessments(scope: Scope, rows: ClipRows) -> Iterator[Row]:
             *(*_which(rows), a.id, *_who(rows, a.track_id), a.span.start_us, a.span.end_us),
             *(None if a.abstained else state, p, _told(a.posterior), _told(weights)),
             *(a.ambiguity, a.conflict, a.vacuity, a.abstained, a.reason),
+            *(" ".join(a.credible), a.level, _told(a.smoothed)),
             *_label(scope, rows, a.span, a.track_id, "state"),
             a.adapter,
         )

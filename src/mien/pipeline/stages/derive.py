@@ -1,8 +1,7 @@
-"""The derived stages of one clip: signals on one clock, valence and arousal, assessments, claims. No media is read."""
+"""The derived stages of one clip: signals on one clock, valence and arousal, the voice's evidence, claims."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import Assessment, Clip, MienError, Observation, Signal, Span, Track, content_id
-from mien.fusion import FusionConfig, SourceEvidence, assess, face_evidence
+from mien.fusion import FusionConfig, SourceEvidence
 from mien.pipeline.config import Config
-from mien.pipeline.rows import columns, table, windows
+from mien.pipeline.rows import columns, table
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.boxes import track_id
 from mien.reason import Ledger, event_rows, is_affect, reason
@@ -24,7 +23,6 @@ from mien.store import Store
 Array = npt.NDArray[Any]
 Answer = tuple[list[Any], dict[str, Any]]
 GRID_US = 200_000
-FUSION = "fusion@1"
 OU = "rule.ou-kalman@1"
 NEAR_SPEECH_US = 1_500_000
 FULL_VOICE_US = 600_000  # a vocal sound this long within a window counts fully
@@ -112,7 +110,7 @@ def signals_stage(view: View) -> Answer:
     landmarks = view.held("landmarks")
     if landmarks is not None and landmarks.num_rows:
         held = columns(landmarks, ("t_us", "track", *descriptors.UNITS, *HEAD))
-        for track in _face_tracks(view):
+        for track in face_tracks(view):
             mine = held["track"] == _index(view, track)
             curves = {f"face.{n}": (n, u) for n, u in descriptors.UNITS.items()} | {
                 f"head.{n}": (n, "deg") for n in HEAD
@@ -130,7 +128,7 @@ def affect_stage(view: View) -> Answer:
         return [], {}
     held = columns(answers, ("t_us", "track", "valence", "arousal", "var_valence", "var_arousal", "cov"))
     made: list[tuple[Signal, str, Any]] = []
-    for track in _face_tracks(view):
+    for track in face_tracks(view):
         mine = held["track"] == _index(view, track)
         if not mine.any():
             continue
@@ -170,73 +168,9 @@ def affect_stage(view: View) -> Answer:
     return [s for s, *_ in made], {name: data for _, name, data in made}
 
 
-def assess_stage(view: View) -> Answer:
-    """Fusion per face and window; where no face was ever tracked, the voice alone is assessed for the recording."""
-    config = view.config.fusion
-    tracks: list[Track | None] = [*_face_tracks(view)]
-    records: list[Any] = []
-    for track in tracks or [None]:
-        span = track.span if track else view.clip.span
-        for window in windows(span, view.config.analysis.window_s):
-            records.append(_assess(view, config, track, window, sharing=len(tracks)))
-    return records, {}
-
-
-def _assess(view: View, config: FusionConfig, track: Track | None, window: Span, sharing: int) -> Assessment:
-    voice = _voice(view, config, window, track, sharing)
-    sources = [voice] if voice else []
-    if track:
-        sources.insert(0, _face(view, config, track, window))
-    made = assess(config, sources)
-    return Assessment(
-        content_id(
-            "assess", view.clip.id, track.id if track else None, window, FUSION, [s.evidence_ids for s in sources]
-        ),
-        view.clip.id,
-        track.id if track else None,
-        window,
-        made.prior,
-        made.posterior,
-        made.contributions,
-        made.ambiguity,
-        made.conflict,
-        made.vacuity,
-        made.abstained,
-        made.reason,
-        FUSION,
-    )
-
-
-def _face(view: View, config: FusionConfig, track: Track, window: Span) -> SourceEvidence:
-    suffix = f"{view.clip.id}.{track.id[-6:]}"
-    cells = {
-        name: columns(view.store.table(f"signal-{name}/{suffix}"), ("t_us", "value", "sd", "cov", "gap"))
-        for name in ("valence", "arousal")
-    }
-    t = cells["valence"]["t_us"]
-    rows = (t >= window.start_us) & (t < window.end_us)
-    mean = np.stack([cells[k]["value"][rows] for k in ("valence", "arousal")], axis=1).astype(np.float64)
-    cov = np.empty((len(mean), 2, 2))
-    cov[:, 0, 0] = cells["valence"]["sd"][rows] ** 2
-    cov[:, 1, 1] = cells["arousal"]["sd"][rows] ** 2
-    cov[:, 0, 1] = cov[:, 1, 0] = cells["valence"]["cov"][rows]
-    seen = [o for o in view.of("expression", track.id) if o.span.overlap_us(window)]
-    evidence = seen + [
-        o
-        for name in ("valence", "arousal", "valence.derived", "arousal.derived")
-        for o in view.of(name, track.id)
-        if o.span.overlap_us(window)
-    ]
-    covered = float((~cells["valence"]["gap"][rows].astype(bool)).mean()) if rows.any() else 0.0
-    quality = covered * (float(np.mean([o.quality or 0.0 for o in seen])) if seen else 0.0)
-    # The gate reads the face's own arousal: that of the voice head is too weak to silence a face (docs/cards).
-    arousal = float(mean[:, 1].mean()) if len(mean) else math.nan
-    return face_evidence(
-        config, mean, cov, quality=min(1.0, quality), arousal=arousal, evidence_ids=tuple(o.id for o in evidence)
-    )
-
-
-def _voice(view: View, config: FusionConfig, window: Span, track: Track | None, sharing: int) -> SourceEvidence | None:
+def voice_evidence(
+    view: View, config: FusionConfig, window: Span, track: Track | None, sharing: int
+) -> SourceEvidence | None:
     """The voice's evidence in a window; None where nothing was heard that the head knows.
 
     A face gets as much of the voice's weight as it is likely to have made the sound (`voice.source`); the rest stays
@@ -329,7 +263,7 @@ def _events(view: View, signal: Signal) -> list[Observation]:
 # ---------------------------------------------------------------- grids
 
 
-def _face_tracks(view: View) -> list[Track]:
+def face_tracks(view: View) -> list[Track]:
     return sorted((t for t in view.tracks if t.kind == "face"), key=lambda t: (t.span.start_us, t.id))
 
 

@@ -62,7 +62,7 @@ def _movers(view: View) -> list[Mover]:
     numbers = {int(n): track_id(view.clip, "object", int(n)) for n in np.unique(bodies["track"])}
     is_person = np.isin(bodies["track"], [n for n, name in numbers.items() if name in people])
     bodies = {name: values[is_person] for name, values in bodies.items()}
-    owner = _bodies(faces, bodies)
+    owner = bodies_of(faces, bodies)
     meshes = columns(view.held("landmarks"), ("t_us", "track", *MOUTH))
     made: list[Mover] = []
     for track in sorted((t for t in view.tracks if t.kind == "face"), key=lambda t: (t.span.start_us, t.id)):
@@ -82,7 +82,7 @@ def _movers(view: View) -> list[Mover]:
     return made
 
 
-def _bodies(faces: dict[str, Any], bodies: dict[str, Any]) -> dict[int, int]:
+def bodies_of(faces: dict[str, Any], bodies: dict[str, Any]) -> dict[int, int]:
     """The body track of each face track: the one its box lay in most often."""
     times = np.intersect1d(faces["t_us"], bodies["t_us"])
 
