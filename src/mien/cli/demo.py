@@ -27,12 +27,14 @@ class Row:
 
     Attributes:
         voice: what the voice says by itself at full weight, under the prior; empty where it said nothing.
+        voice_weight: λ, how far it counts here: less where the sound may be somebody's who is not in view.
         picture_adds: log-odds per state that all other sources added; empty where nobody was seen.
     """
 
     context: str
     prior: Dist
     voice: Dist
+    voice_weight: float
     picture_adds: Dist
     posterior: Dist
     ambiguity: float
@@ -114,6 +116,7 @@ def row(context: str, a: Assessment) -> Row:
         context,
         a.prior,
         alone(a, heard) if heard else (),
+        heard.weight if heard else 0.0,
         added(seen, [s for s, _ in a.prior]) if seen else (),
         a.posterior,
         a.ambiguity,
@@ -172,7 +175,7 @@ def _tell(rows: Sequence[Row], page: Path, as_json: bool) -> None:
     for r in rows:
         print(f"{r.context}: {r.verdict}")
     say("prior × what the picture makes likely × the same voice → posterior; 'picture adds' is in log-odds, and")
-    say("'voice alone' is its answer at full weight. The figures are about signals, not about what a person felt.")
+    say("'voice alone' is its answer before its weight λ. The figures are about signals, not about what a person felt.")
     say("open in a browser:")
     print(page)
 
@@ -189,5 +192,6 @@ def _lines(rows: Sequence[Row]) -> Iterator[list[str]]:
         for n, (state, _) in enumerate(rows[0].prior):
             held = [dict(d).get(state) for d in dists]
             yield ["" if n else name, state, *("–" if p is None else f"{p:{form}}" for p in held)]
-    for name in ("ambiguity", "conflict", "vacuity"):
-        yield [name, "" if name == "vacuity" else "nats", *(f"{getattr(r, name):.2f}" for r in rows)]
+    units = {"voice_weight": "λ", "ambiguity": "nats", "conflict": "nats", "vacuity": "0..1"}
+    for name, unit in units.items():
+        yield [name.replace("_", " "), unit, *(f"{getattr(r, name):.2f}" for r in rows)]

@@ -7,6 +7,7 @@ Picture and sound come from different people; the point is that both sources pas
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 import sys
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import SAMPLE_RATE_HZ, US, MienError
+from mien.core import SAMPLE_RATE_HZ, MienError
 
 F32 = npt.NDArray[np.float32]
 I16 = npt.NDArray[np.int16]
@@ -139,12 +140,10 @@ def _under(video: Path, start_s: float, track: I16, out: Path) -> Path:
         picture: Any = target.add_stream("libx264", rate=rate, options={"crf": "14", "preset": "veryfast"})
         picture.width, picture.height, picture.pix_fmt = seen.width, seen.height, "yuv420p"
         audio = target.add_stream("pcm_s16le", rate=SAMPLE_RATE_HZ, layout="mono")
-        taken = 0
-        for frame in source.decode(seen):
-            if frame.time * US < round(start_s * US) or taken == count:
-                continue
-            frame.pts, frame.time_base = taken, 1 / rate
-            taken += 1
+        source.seek(round(start_s * av.time_base))  # to the keyframe before it
+        wanted = (frame for frame in source.decode(seen) if frame.time >= start_s)
+        for n, frame in enumerate(itertools.islice(wanted, count)):
+            frame.pts, frame.time_base = n, 1 / rate
             target.mux(picture.encode(frame))
         target.mux(picture.encode(None))
         heard = av.AudioFrame.from_ndarray(track[None], format="s16", layout="mono")
