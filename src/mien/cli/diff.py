@@ -64,23 +64,17 @@ def diff(
 
 def _sides(here: Any, words: list[str], slot: str | None, as_json: bool) -> tuple[Any, Any]:
     from mien.cli.progress import listening
-    from mien.evaluate.sides import model_side, pick
+    from mien.evaluate.sides import model_sides, pick
 
     if len(words) < 2 or (len(words) > 2 and not slot):
         how = "mien diff --slot SLOT MODEL MODEL [FILES]" if slot else "mien diff A B; mien diff alone lists the runs"
         raise MienError("diff.needs-two", f"two are compared, but got {len(words)}", how)
     if not slot:
         return pick(words[0], here), pick(words[1], here)
-    if words[0] == words[1]:
-        raise MienError("diff.same-run", f"both are {words[0]}", "name two models: mien models list")
-    made: list[Any] = []
-    for model in words[:2]:
-        if not as_json:
-            say(f"{model}, alone in {slot}:")
-        with listening(False) if not as_json else contextlib.nullcontext() as listener:
-            more = {"listener": listener} if listener else {}
-            made.append(model_side(here, slot, model, [Path(w) for w in words[2:]], **more))
-    return made[0], made[1]
+    with contextlib.nullcontext() if as_json else listening(False) as listener:
+        more = {"listener": listener} if listener else {}
+        a, b = model_sides(here, slot, words[:2], [Path(w) for w in words[2:]], **more)
+    return a, b
 
 
 def _truth(projects: list[Any]) -> Any:

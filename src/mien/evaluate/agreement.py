@@ -100,7 +100,7 @@ def bias(sums: F64) -> F64:
 def spread(sums: F64) -> F64:
     """Standard deviation of b - a (n - 1); NaN below two pairs."""
     n = sums[:, 0]
-    return np.where(n > 1, np.sqrt(np.maximum(0, sums[:, 7] - sums[:, 6] ** 2 / n) / (n - 1)), np.nan)
+    return np.sqrt(np.maximum(0, sums[:, 7] - sums[:, 6] ** 2 / n) / np.where(n > 1, n - 1, np.nan))
 
 
 def lower(sums: F64) -> F64:

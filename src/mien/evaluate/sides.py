@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.core import MienError, Run, Source
-from mien.pipeline import Listener, Project, flatten, silent
+from mien.pipeline import Listener, Project, Stack, flatten, silent
 from mien.pipeline.config import FILE, Config
 from mien.pipeline.plan import STAGES
 from mien.store import AsOf, Store
@@ -101,21 +101,37 @@ def _side(project: Project, listed: Listed, folder: str) -> Side:
 # ---------------------------------------------------------------- models
 
 
-def model_side(
-    project: Project, slot: str, model: str, inputs: Sequence[str | Path] = (), *, listener: Listener = silent
-) -> Side:
-    """Run one model of a slot, alone in it, over the project's media (or `inputs`), in memory: the project's record is
-    neither read for results nor written. Only what the slot's stages need runs beside it, as the project configures it.
+def model_sides(
+    project: Project,
+    slot: str,
+    models: Sequence[str],
+    inputs: Sequence[str | Path] = (),
+    *,
+    listener: Listener = silent,
+) -> tuple[Side, ...]:
+    """Run models of a slot, each alone in it, over the project's media (or `inputs`), in memory: the project's record is
+    neither read for results nor written. Only what the slot's stages need runs beside them, as the project has it.
 
     Raises:
-        MienError: `diff.unknown-slot`, `diff.nothing-to-run`, `models.unknown`, `config.wrong-slot`, `weights.missing`.
+        MienError: `diff.same-run`, `diff.unknown-slot`, `diff.nothing-to-run`, `models.unknown`, `config.wrong-slot`,
+            `weights.missing`; all before anything is run.
     """
-    config = alone(project.config, slot, model)
+    if len(set(models)) < len(models):
+        raise MienError("diff.same-run", f"both are {models[0]}", "name two models: mien models list")
+    configs = [alone(project.config, slot, model) for model in models]
+    absent = dict.fromkeys(name for config in configs for name in Stack(config).missing_weights())
+    if absent:
+        message = f"weights are not here yet: {', '.join(absent)}"
+        raise MienError("weights.missing", message, f"mien models pull {' '.join(absent)}")
     files = [*map(str, inputs)] or [s.path for s in project.store.all(Source) if Path(s.path).exists()]
     if not files:
         raise MienError(
             "diff.nothing-to-run", "no source of this project is where it was", "name files after the models"
         )
+    return tuple(_ran(slot, model, config, files, listener) for model, config in zip(models, configs, strict=True))
+
+
+def _ran(slot: str, model: str, config: Config, files: Sequence[str], listener: Listener) -> Side:
     made = Project(None, config, {}, Store(None))
     outcome = made.run(files, listener=listener)
     notes = [f"{f.stage} failed: [{f.code}] {f.message}" for f in outcome.failures]
