@@ -109,8 +109,8 @@ def model_sides(
     *,
     listener: Listener = silent,
 ) -> tuple[Side, ...]:
-    """Run models of a slot, each alone in it, over the project's media (or `inputs`), in memory: the project's record is
-    neither read for results nor written. Only what the slot's stages need runs beside them, as the project has it.
+    """Run models of a slot, each alone in it, over the project's media (or `inputs`), in memory: the project's record
+    is neither read for results nor written. Only what the slot's stages need runs beside them, as the project has it.
 
     Raises:
         MienError: `diff.same-run`, `diff.unknown-slot`, `diff.nothing-to-run`, `models.unknown`, `config.wrong-slot`,
