@@ -228,7 +228,8 @@ def make(name: str, slot: str, folder: Path | None) -> tuple[Path, ...]:
             `models.folder-taken`.
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_-]*", name):
-        raise MienError("models.bad-name", f"an adapter is named like expression.mine, but got {name!r}", "lower case")
+        message = f"an adapter is named SLOT.NAME in small letters, digits, _ and -, but got {name!r}"
+        raise MienError("models.bad-name", message, "for example: mien models new expression.mine")
     adapters = room.load_adapters()
     if name in adapters:
         raise MienError("models.duplicate-name", f"there is an adapter {name!r} already", "choose another name")

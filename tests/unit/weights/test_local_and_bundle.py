@@ -31,8 +31,7 @@ from mien.models.weights import (
     unbundle,
     verify,
 )
-from mien.models.weights.reading import bringing
-from mien.models.weights.reading import formats
+from mien.models.weights.reading import bringing, formats
 
 from .conftest import Registry, asset, model, noise
 
@@ -113,7 +112,10 @@ def external(path: Path) -> bytes:
         ("net.onnx", pickle.dumps({"w": 1}, protocol=2), "weights.can-carry-code"),
         ("net.onnx", zip_bytes(), "weights.can-carry-code"),
         ("net.bin", pickle.dumps({"w": 1}, protocol=0), "weights.can-carry-code"),
-        ("net.pth", b"anything", "weights.can-carry-code"),
+        ("net.pth", b"anything", "weights.unreadable"),
+        ("net.pth", bytes(range(255, 60, -3)), "weights.unreadable"),
+        ("net.pth", b"", "weights.unreadable"),
+        ("net.pkl", pickle.dumps({str(i): i for i in range(10**5)}, protocol=0), "weights.can-carry-code"),
         ("net.h5", b"\x89HDF\r\n\x1a\n", "weights.can-carry-code"),
         ("net.onnx", b"not a network", "weights.unknown-format"),
         ("net.onnx", b"", "weights.unknown-format"),

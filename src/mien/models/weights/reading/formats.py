@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickletools
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from mien.core import MienError
 
 TABLE_BYTES = 64 << 20
+PICKLE_BYTES, PICKLE_STEPS = 1 << 20, 64
 ONNX_DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "com.microsoft"}
 ALLOWED = "safetensors, ONNX, tflite, CTranslate2, GGUF, a JSON table, a text vocabulary"
 
@@ -35,7 +37,8 @@ def check(path: Path) -> str:
 
     Raises:
         MienError: `weights.can-carry-code`, `weights.external-data` (ONNX that points at other files),
-            `weights.custom-op` (ONNX that needs a native library), `weights.unknown-format`.
+            `weights.custom-op` (ONNX that needs a native library), `weights.unknown-format`; `weights.unreadable` for
+            what is called like PyTorch's or Keras' files and is none.
     """
     with path.open("rb") as file:
         head = file.read(64)
@@ -60,12 +63,31 @@ def check(path: Path) -> str:
         _text(path)
         return "json" if path.suffix == ".json" else "text"
     if path.suffix in (".pth", ".pt", ".ckpt", ".pkl", ".pickle", ".joblib", ".h5", ".hdf5", ".keras", ".bin", ".npy"):
-        raise _refused("weights.can-carry-code", path, "is of a kind that can run code when it is loaded")
+        if _is_pickle(path):
+            raise _refused("weights.can-carry-code", path, "is a pickle: such files can run code when they are loaded")
+        raise MienError(
+            "weights.unreadable",
+            f"{path.name} cannot be read: it does not begin like any file of weights",
+            "fetch it again: it may be damaged, cut short, or a page that was saved instead",
+        )
     raise _refused("weights.unknown-format", path, "is of no known format")
 
 
 def _refused(code: str, path: Path, why: str) -> MienError:
     return MienError(code, f"{path.name} {why}", f"convert it to one of: {ALLOWED}")
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file reads as a pickle of the first protocols, which have no mark at their beginning. Runs nothing."""
+    with path.open("rb") as file:
+        begun = file.read(PICKLE_BYTES)
+    steps = 0
+    try:
+        for _ in pickletools.genops(begun):
+            steps += 1
+    except ValueError:
+        return steps >= PICKLE_STEPS  # the rest lies beyond what was read
+    return True
 
 
 def _is_ctranslate2(head: bytes) -> bool:
