@@ -14,6 +14,7 @@ Hard checks, each a share in 0..1 that must be 1 (coverage: at least `COVERAGE`)
 | doubt | share of conflicts, and of second states that are well possible, that are said |
 | conclusion | the conclusion is a reading of the trace, and holds |
 
+Of its track is also what assessments of that track rest on, as those of a face may on a body.
 `Moved` figures (comprehensiveness, sufficiency, placebo) are reported beside, not demanded. All this shows that claims
 are grounded in sensor readings and relevant to the decision; it cannot show that the readings are right.
 """
@@ -174,7 +175,7 @@ def _citation(claim: Claim, held: Index, tally: _Tally) -> None:
             why = f"{i} is not in the ledger"
         elif not _meet(row.span, claim.span):
             why = f"{i} lies at {row.span}, the claim at {claim.span}"
-        elif row.track_id not in (claim.track_id, None):
+        elif row.track_id not in (claim.track_id, None) and i not in held.evidence(claim.track_id):
             theirs, ours = (track_name(t, held.names) for t in (row.track_id, claim.track_id))
             why = f"{i} is of {theirs}, the claim of {ours}"
         tally.add("citation", not why, claim, why)

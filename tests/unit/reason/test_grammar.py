@@ -115,7 +115,8 @@ def test_nothing_that_is_said_of_observables_holds_an_emotion_word():
         targets = MOVES if kind is Movement else [t for t in TARGETS if not is_affect(t)]
         for target, (first, intents) in itertools.product(targets, INTENTS.items()):
             for intent in intents:
-                held = fixed | {"target": target, "first": first, "second": "vocal.kind", "intent": intent}
+                own = {"target": target, "first": first, "second": "vocal.kind", "intent": intent}
+                held: dict[str, Any] = fixed | own
                 texts.append(render(kind(span=Span(0, 10**6), track="t1", **{n: held[n] for n in names}), NAMES))
     assert len(texts) > 500
     assert [(t, emotion_words(t)) for t in dict.fromkeys(texts) if emotion_words(t)] == []

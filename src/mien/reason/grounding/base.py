@@ -35,12 +35,20 @@ class Index:
     rows: dict[str, Observation]
     names: Names
     by_track: dict[str | None, tuple[Assessment, ...]]
+    _evidence: dict[str | None, frozenset[str]] = field(default_factory=dict[Any, Any], repr=False)
     _known: dict[tuple[str | None, Span], list[Assessment]] = field(default_factory=dict[Any, Any], repr=False)
 
     def cited(self, p: Predicate) -> list[Observation]:
         """The cited rows of the claim's track or of the recording, by time."""
         held = (self.rows[i] for i in p.cites if i in self.rows)
         return sorted((o for o in held if o.track_id in (p.track, None)), key=lambda o: (o.span, o.id))
+
+    def evidence(self, track: str | None) -> frozenset[str]:
+        """All rows that assessments of a track rest on."""
+        if track not in self._evidence:
+            rows = self.by_track.get(track, ())
+            self._evidence[track] = frozenset(i for a in rows for c in a.contributions for i in c.evidence_ids)
+        return self._evidence[track]
 
     def assessed(self, p: Predicate) -> list[Assessment]:
         """The assessments of the claim's track that lie in its span by more than half."""
