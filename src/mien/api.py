@@ -137,7 +137,8 @@ class ClipView:
 
     @property
     def trace(self) -> Trace | None:
-        return next(iter(self._mine(Trace)), None)
+        """The ledger engine's; what models of language wrote is read by `mien reason`."""
+        return next((t for t in self._mine(Trace) if t.engine.startswith("ledger")), None)
 
     @property
     def claims(self) -> list[Claim]:

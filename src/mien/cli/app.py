@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import annotate, audit, demo, diff, models, out, train
+from mien.cli import annotate, audit, demo, diff, models, out, reason, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.add_typer(config_app, name="config")
 out.register(app)
 app.command()(annotate.annotate)
 app.command()(audit.audit)
+app.command()(reason.reason)
 app.command()(diff.diff)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mien.core import Assessment, Claim, Clip, Observation, Trace, Track
 from mien.policy import forbidden_words
 from mien.reason import CHECKS, Audit, Ledger, audit
+from mien.reason.vlm import blind, is_blind
 from mien.store import Store
 
 F64 = npt.NDArray[np.float64]
@@ -69,7 +70,8 @@ def ledger_of(store: Store, clip: Clip, trace: Trace) -> Ledger:
     """The ledger that a trace was written from."""
     where = ("clip_id = ?", (clip.id,))
     tracks, rows = store.all(Track, *where), store.all(Observation, *where)
-    return Ledger(clip, tuple(tracks), tuple(rows), tuple(store.all(Assessment, *where)), trace.missing)
+    seen = Ledger(clip, tuple(tracks), tuple(rows), tuple(store.all(Assessment, *where)), trace.missing)
+    return blind(seen) if is_blind(trace.engine) else seen
 
 
 def figures(audits: Sequence[Audited]) -> list[EngineFigures]:

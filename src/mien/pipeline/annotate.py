@@ -65,7 +65,7 @@ def annotate(
             `annotate.key-taken`, `store.busy`, and what concerns the model and not one item (`egress.*` …).
     """
     spec = _spec(project.config, name)
-    adapter, settings = _adapter(project.config, spec)
+    adapter, settings = questioned(project.config, spec.model)
     by = str(fingerprint(adapter, settings))
     store = Store(project.root, write=True) if project.root else project.store
     said = project.config.model_dump(mode="json")
@@ -180,17 +180,22 @@ def _spec(config: Config, name: str) -> Annotation:
     return config.annotate[name]
 
 
-def _adapter(config: Config, spec: Annotation) -> tuple[Any, Strict]:
+def questioned(config: Config, name: str) -> tuple[Any, Strict]:
+    """Spec and settings of an adapter that answers questions.
+
+    Raises:
+        MienError: `models.unknown`, `config.wrong-slot`, `config.invalid`.
+    """
     adapters = load_adapters()
     texts = [n for n, c in adapters.items() if c.spec.takes is Asks]
-    if spec.model not in adapters:
-        raise unknown(spec.model, texts)
-    cls: Any = adapters[spec.model]
+    if name not in adapters:
+        raise unknown(name, texts)
+    cls: Any = adapters[name]
     if cls.spec.takes is not Asks:
-        raise MienError("config.wrong-slot", f"{spec.model!r} answers no questions", f"one of: {', '.join(texts)}")
+        raise MienError("config.wrong-slot", f"{name!r} answers no questions", f"one of: {', '.join(texts)}")
     try:
-        settings = cls.Config(**{**config.adapters.get(spec.model, {}), **reach(cls, config)})
+        settings = cls.Config(**{**config.adapters.get(name, {}), **reach(cls, config)})
     except ValueError as error:
-        raise MienError("config.invalid", f"adapters.{spec.model}: {error}", "see its keys in the docs") from error
+        raise MienError("config.invalid", f"adapters.{name}: {error}", "see its keys in the docs") from error
     weights = cls.spec.weights
     return dataclasses.replace(cls.spec, weights=effective(weights) if weights else None), settings

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ import numpy as np
 from mien.core import (
     VERSION,
     Assessment,
-    Boxes,
     Claim,
     Clip,
     Failure,
-    Frames,
     MienError,
     Observation,
     Run,
@@ -26,15 +23,14 @@ from mien.core import (
     Track,
 )
 from mien.export.report.data import ClipView, Event, ModelView, Picture, Project, ReportData, SignalView, Waiting
-from mien.media import Decoder
 from mien.pipeline import Project as Opened
 from mien.pipeline import Stack
-from mien.policy import SENTENCES, WAITING_CODE, quarantine_of
+from mien.pipeline.shown import stills
+from mien.policy import WAITING_CODE
 from mien.reason import in_order, movement
 
 PICTURES_PER_CLIP = 4
 PICTURE_SIDE_PX = 480
-BLUR_GROW = 0.35
 
 
 def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> ReportData:
@@ -67,7 +63,7 @@ def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> Rep
 def _clip(project: Opened, stack: Stack, source: Source, clip: Clip, pictures: bool, blur: bool) -> ClipView:
     store, where = project.store, ("clip_id = ?", (clip.id,))
     observations = store.all(Observation, *where)
-    traces = store.all(Trace, *where)
+    traces = [t for t in store.all(Trace, *where) if t.engine.startswith("ledger")]
     shown: tuple[Picture, ...] = ()
     withheld: str | None = "pictures were not asked for"
     if source.kind == "audio":
@@ -138,48 +134,20 @@ def _pictures(
     project: Opened, stack: Stack, source: Source, clip: Clip, observations: list[Observation], blur: bool
 ) -> tuple[tuple[Picture, ...], str | None]:
     """Pictures of a clip, or the reason there are none. Each shown frame passes the gate itself, not only its clip."""
-    context = project.config.context
-    decision = quarantine_of(context, observations)
-    if not decision.display:
-        return (), "; ".join(SENTENCES[r] for r in decision.reasons)
-    times = [
-        clip.span.start_us + clip.span.duration_us * (2 * i + 1) // (2 * PICTURES_PER_CLIP)
-        for i in range(PICTURES_PER_CLIP)
-    ]
-    times = sorted(set(times))
-    try:
-        with contextlib.ExitStack() as closing:
-            decoder = closing.enter_context(Decoder(Path(source.path)))
-            stills = decoder.stills(times, PICTURE_SIDE_PX)
-            gate: Any = stack.get("explicit").run(stills)
-            boxes: Boxes | None = stack.get("faces").run(stills) if blur and stack.has("faces") else None
-    except MienError as error:
-        return (), f"pictures could not be made: {error.message}"
-    if blur and boxes is None:
-        return (), "faces cannot be blurred: the slot 'faces' is off"
-    held: list[Picture] = []
-    for i in range(len(stills)):
-        if quarantine_of(context, observations, float(gate.value[i])).display:
-            caption = "faces blurred" if blur else ""
-            held.append(Picture(int(stills.t_us[i]), _jpeg(stills, i, boxes), caption))
-    return (tuple(held), None) if held else ((), "no single picture passed the explicit-content gate")
+    found = stills(
+        stack, project.config.context, source, clip, observations,
+        count=PICTURES_PER_CLIP, side_px=PICTURE_SIDE_PX, blur=blur,
+    )  # fmt: skip
+    if found.frames is None:
+        return (), found.why
+    caption = "faces blurred" if found.blurred else ""
+    times = found.frames.t_us.tolist()
+    return tuple(Picture(t, _jpeg(image), caption) for t, image in zip(times, found.frames.pixels, strict=True)), None
 
 
-def _jpeg(frames: Frames, index: int, boxes: Boxes | None) -> bytes:
+def _jpeg(image: Any) -> bytes:
     import cv2
 
-    image = frames.pixels[index].copy()
-    h, w = image.shape[:2]
-    for x1, y1, x2, y2 in boxes.of_frame(index).xyxy if boxes is not None else ():
-        dx, dy = BLUR_GROW * (x2 - x1), BLUR_GROW * (y2 - y1)
-        left, top = max(0, int(x1 - dx)), max(0, int(y1 - dy))
-        right, bottom = min(w, int(np.ceil(x2 + dx))), min(h, int(np.ceil(y2 + dy)))
-        if right > left and bottom > top:
-            part = image[top:bottom, left:right]
-            # Down to a dozen cells and up again: unlike a light blur, nothing of the face can be computed back.
-            small = cv2.resize(part, (min(8, part.shape[1]), min(8, part.shape[0])), interpolation=cv2.INTER_AREA)
-            smooth = cv2.resize(small, (part.shape[1], part.shape[0]), interpolation=cv2.INTER_LINEAR)
-            image[top:bottom, left:right] = smooth
     ok, coded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 82])
     if not ok:
         raise MienError("report.no-jpeg", "a picture could not be encoded")

@@ -109,7 +109,7 @@ class Scope:
 
         observations = kept(Observation)
         cited = {o.id for o in observations}
-        trace = next(iter(store.all(Trace, *where)), None)
+        trace = next((t for t in store.all(Trace, *where) if t.engine.startswith("ledger")), None)
         claims = in_order(store.all(Claim, "trace_id = ?", (trace.id,))) if trace else []
         neutral = [
             c
