@@ -1,6 +1,6 @@
 """The voice heads on what the pipeline hands them: vocal segments with more or less of their quiet, and speech.
 
-Held-out people only (`train.voice.held_out`); EmoDB is measured, never trained on. Needs the shared data.
+Held-out people only (`train.cues_data.held_out`); EmoDB is measured, never trained on. Needs the shared data.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from mien.models.sound.affect import STATES
 from mien.models.weights import open_adapter
 from mien.signals.acoustics import describe
 from mien.signals.vocal import vocal_segments
+from mien.train.cues_data import held_out
 from mien.train.measures import auc, uar
-from mien.train.voice import STATE_OF, held_out
+from mien.train.voice import STATE_OF
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 CLIPS = 450

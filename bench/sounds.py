@@ -23,8 +23,8 @@ from mien.signals.acoustics import describe
 from mien.signals.envelope import envelope, roughness, shape
 from mien.signals.timbre import timbre
 from mien.signals.vocal import VocalSegment, passages, spoken, vocal_segments
+from mien.train.cues_data import held_out
 from mien.train.measures import auc
-from mien.train.voice import held_out
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 BURSTS = 120

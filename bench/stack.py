@@ -28,7 +28,10 @@ from mien.pipeline.stack import GEOMETRY, Stack
 from mien.testing.composite import LAUGHING_FROM_S
 
 SIZES = ((640, 360), (1920, 1080))
-TOGETHER = (("vad", "pitch"), ("voice_embedding", "voice_affect", "voice_arousal"))  # useless without each other
+TOGETHER = (  # useless without each other
+    ("vad", "pitch"),
+    ("voice_embedding", "voice_affect", "voice_arousal", "voice_cues"),
+)
 SECONDS = 40.0
 COSTS = "costs"
 DEFAULT = "default"

@@ -45,7 +45,7 @@ from mien.core import (
 from mien.models.weights import load_adapters
 
 ADAPTERS = load_adapters()
-WIDTH = 768
+WIDTH = 2438  # of the voice embedding
 
 
 def frames(n: int) -> Frames:

@@ -11,8 +11,8 @@ from mien.models.weights import open_adapter
 from mien.signals.acoustics import describe
 from mien.signals.timbre import timbre
 from mien.signals.vocal import vocal_segments
+from mien.train.cues_data import PARQUET, held_out, rows
 from mien.train.measures import auc
-from mien.train.voice import clips, held_out
 
 pytestmark = pytest.mark.peer
 RATE = 16_000
@@ -57,8 +57,9 @@ def bursts(shared_data):
     """Clips of people whose bursts have set no threshold, spread over the whole set."""
     import soundfile
 
-    rows = [a for person, _, a in clips(shared_data / "vocal_bursts_emogator") if held_out(np.array([person]))[0]]
-    return [Sound(soundfile.read(io.BytesIO(audio), dtype="float32")[0], 0) for audio in rows[::41]]
+    _, told = rows(shared_data / "vocal_bursts_emogator", PARQUET)
+    kept = [row.sound for row in told if held_out(np.array([row.person]))[0]]
+    return [Sound(soundfile.read(io.BytesIO(audio), dtype="float32")[0], 0) for audio in kept[::41]]
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,11 @@ from mien.models.sound.affect import STATES
 from mien.models.weights import open_adapter
 from mien.signals.acoustics import describe
 from mien.signals.vocal import vocal_segments
+from mien.train.cues_data import PARQUET, Columns, embed, held_out, rows
+from mien.train.cues_heads import Recipe
+from mien.train.cues_run import Embedding
 from mien.train.measures import auc, uar
-from mien.train.voice import NEGATIVE, POSITIVE, Bursts, clips, held_out, labelled
+from mien.train.voice import NEGATIVE, POSITIVE, STATE_OF, TWELVE
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 SPEECH, BURSTS, TAVA = (
@@ -60,17 +63,21 @@ def bursts():
     """Sounds, persons and categories of clips by people that fitting has not seen, spread over the whole set."""
     import soundfile
 
-    rows = [(person, name, data) for person, name, data in clips(BURSTS) if held_out(np.array([person]))[0]][
-        ::7
-    ]  # coprime to 30 categories of 3 takes
-    sounds = [Sound(soundfile.read(io.BytesIO(data), dtype="float32")[0], 0) for _, _, data in rows]
-    return sounds, np.array([person for person, _, _ in rows]), np.array([name for _, name, _ in rows])
+    _, told = rows(BURSTS, PARQUET)
+    kept = [row for row in told if held_out(np.array([row.person]))[0]][::7]  # coprime to 30 categories of 3 takes
+    sounds = [Sound(soundfile.read(io.BytesIO(row.sound), dtype="float32")[0], 0) for row in kept]
+    return sounds, np.array([row.person for row in kept]), np.array([row.label for row in kept])
 
 
 @pytest.fixture(scope="module")
 def embedded(bursts):
-    sounds, person, category = bursts
-    return Bursts(real("voice.whisper").run(sounds).vectors, person, category)
+    return real("voice.whisper").run(bursts[0]).vectors
+
+
+def with_states(vectors, category):
+    """Vectors of the clips that have a state, and their states."""
+    known = np.isin(category, list(STATE_OF))
+    return vectors[known], np.array([STATES.index(STATE_OF[name]) for name in category[known]])
 
 
 def test_speech_is_found_between_silences_and_nothing_else():
@@ -132,34 +139,81 @@ def test_embedding_does_not_depend_on_the_company_or_on_threads(bursts):
     np.testing.assert_allclose(together, alone, atol=1e-5)
 
 
-def test_head_answers_for_people_it_has_not_met(embedded):
-    some, truth = labelled(embedded)
-    probs = real("voice.state").run(Embeddings(some.vectors)).probs
-    assert uar(probs, truth) > 0.6
-    polar = np.isin(embedded.category, NEGATIVE + POSITIVE)
-    probs = real("voice.state").run(Embeddings(embedded.vectors[polar])).probs
-    score = np.log(probs[:, STATES.index("pleasure")] / probs[:, STATES.index("distress")])
-    assert auc(score, np.isin(embedded.category[polar], POSITIVE)) > 0.8
+def test_the_encoder_written_as_onnx_gives_the_last_layer_that_ctranslate2_gives(bursts):
+    import ctranslate2
+
+    from mien.models.sound.whisper import WEIGHTS, log_mel, windows
+    from mien.models.weights import resolve
+
+    voice = real("voice.whisper")
+    model = ctranslate2.models.Whisper(str(resolve(WEIGHTS)["model.bin"].parent), device="cpu", compute_type="float32")
+    for sound in bursts[0][:3]:
+        parts = [ctranslate2.StorageView.from_array(part[None]) for part in windows(log_mel(sound.samples))]
+        theirs = np.concatenate([np.asarray(model.encode(part))[0] for part in parts])
+        np.testing.assert_allclose(voice.states(sound).values[-1], theirs, atol=2e-3)
 
 
-def test_shuffled_evidence_loses_the_answer(embedded):
+def test_heads_answer_for_people_they_have_not_met(bursts, embedded):
+    category = bursts[2]
+    some, truth = with_states(embedded, category)
+    assert uar(real("voice.state").run(Embeddings(some)).probs, truth) > 0.66
+    cues = real("voice.cues")
+    polar = np.isin(category, NEGATIVE + POSITIVE)
+    said = cues.of("polarity", Embeddings(embedded[polar]))
+    assert auc(said.probs[:, said.labels.index("positive")], np.isin(category[polar], POSITIVE)) > 0.85
+    twelve = np.isin(category, TWELVE)
+    said = cues.run(Embeddings(embedded[twelve]))
+    assert set(said.labels) == set(TWELVE)
+    index = np.array([said.labels.index(name) for name in category[twelve]])
+    assert uar(said.probs, index) > 0.42
+    withheld = cues.head.withheld("twelve", said.probs)
+    right = said.probs.argmax(axis=1) == index
+    assert right[~withheld].mean() > right[withheld].mean() + 0.15, "what is withheld is what would have been wrong"
+
+
+def test_shuffled_evidence_loses_the_answer(bursts, embedded):
     """The same head on the same sounds given to the wrong clips, or with its columns permuted, is at chance."""
-    some, truth = labelled(embedded)
+    some, truth = with_states(embedded, bursts[2])
     head, draw = real("voice.state"), np.random.default_rng(0)
-    straight = head.run(Embeddings(some.vectors)).probs
-    rows = head.run(Embeddings(draw.permutation(some.vectors))).probs
-    columns = head.run(Embeddings(some.vectors[:, draw.permutation(768)])).probs
+    straight = head.run(Embeddings(some)).probs
+    rows = head.run(Embeddings(draw.permutation(some))).probs
+    columns = head.run(Embeddings(some[:, draw.permutation(some.shape[1])])).probs
     assert abs(uar(rows, truth) - 1 / 3) < 0.08
     assert uar(columns, truth) < uar(straight, truth) - 0.15
     assert np.abs(rows - straight).max() > 0.5
+
+
+def test_a_moan_without_any_cue_to_its_polarity_stays_uncertain():
+    from bench.cues_other import ambiguous
+
+    cues = real("voice.cues")
+    for f0 in (150.0, 180.0, 220.0):
+        vectors = real("voice.whisper").run([ambiguous(f0)])
+        assert cues.head.withheld("polarity", cues.of("polarity", vectors).probs).all()
+        assert real("voice.state").run(vectors).probs.max() < 0.9
+
+
+def test_a_head_of_sound_types_beats_its_floor_on_other_people(shared_data):
+    """Seven sound types of the Deeply sample (not shipped: its licence forbids it), people kept apart; floor 0.70."""
+    from mien.train.cues import train, truth_of
+
+    folder = shared_data / "vocal_nonverbal_deeply_NC"
+    columns = Columns("class", "speaker", "file", ("sex",))
+    embedder = Embedding(real("voice.whisper"), attentive=False)
+    held = embed(folder, columns, embedder, table=folder / "labels.csv")
+    made = train(held, {}, Recipe(kind="logistic"), embedder.name)
+    right = made.apart.argmax(axis=1) == truth_of(held, made.head.labels)
+    assert made.out_of_fold
+    assert right.mean() > 0.7
 
 
 @pytest.mark.parametrize("db", [-20, 20])
 def test_gain_does_not_change_the_answer(bursts, embedded, db):
     sounds = bursts[0][::10]
     changed = real("voice.whisper").run([louder(sound, db) for sound in sounds])
-    plain = Embeddings(embedded.vectors[::10])
-    state, arousal = real("voice.state"), real("voice.arousal")
+    plain = Embeddings(embedded[::10])
+    state, arousal, cues = real("voice.state"), real("voice.arousal"), real("voice.cues")
+    assert np.abs(cues.run(changed).probs - cues.run(plain).probs).max() < 0.05
     assert np.abs(state.run(changed).probs - state.run(plain).probs).max() < 0.05
     assert np.abs(arousal.run(changed).value - arousal.run(plain).value).max() < 0.05
 
@@ -176,4 +230,4 @@ def test_arousal_is_weak_against_human_ratings_and_says_so():
     value = real("voice.arousal").run(real("voice.whisper").run(level)).value
     r = np.corrcoef(value, rated)[0, 1]
     assert r > 0.2, "the sign is right"
-    assert r > 0.7 or all(m.weak for m in real("voice.arousal").spec.measured), "f0 alone reaches 0.79"
+    assert r > 0.7 or all(m.weak for m in real("voice.arousal").spec.measured), "pitch alone reaches 0.79"

@@ -30,6 +30,7 @@ MODULES: tuple[str, ...] = (
     "mien.models.sound.silero",
     "mien.models.sound.swiftf0",
     "mien.models.sound.whisper",
+    "mien.models.sound.cues",
     "mien.models.sound.affect",
     "mien.models.sound.words",
     "mien.models.language.openai",

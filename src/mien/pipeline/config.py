@@ -54,6 +54,7 @@ class Stack(Strict):
     voice_embedding: str = Field("voice.whisper", description="sound embedding, in memory only")
     voice_affect: str = Field("voice.state", description="vocal affect head")
     voice_arousal: str = Field("voice.arousal", description="vocal arousal head")
+    voice_cues: str = Field("voice.cues", description="which prompted expression a vocal sound is like")
     sound_events: str = Field("off", description="what is heard, by AudioSet's classes (events.yamnet, events.panns)")
     voice_descriptors: str = Field("off", description="another package's descriptors (voice.egemaps, voice.praat)")
     words: str = Field("off", description="words with times (words.whisper: English only; personal data)")

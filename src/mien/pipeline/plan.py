@@ -70,8 +70,9 @@ STAGES: tuple[Stage, ...] = (
     Stage(
         "voice",
         "sound",
-        2,
+        3,
         slots=("voice_embedding", "voice_affect", "voice_arousal"),
+        maybe=("voice_cues",),
         also=("vad", "pitch"),
         needs=("sound",),
         affect=True,

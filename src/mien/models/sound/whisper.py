@@ -1,7 +1,8 @@
-"""Voice embedding: mean and spread over time of Whisper tiny.en encoder states (Radford et al., 2022).
+"""Voice embedding: mean and spread over time of every layer of the Whisper tiny.en encoder, and how the sound moves.
 
-Sounds are encoded without padding to 30 s, each alone: clips packed into one window would be told apart by their
-position. The answer does not depend on gain: the loudest mel cell of every sound is set to the same level.
+The last layer of a speech recogniser keeps what tells words apart; how something was voiced is clearer below it
+(docs/log.md). Sounds are encoded without padding to 30 s, each alone: clips packed into one window would be told apart
+by their position. The answer does not depend on gain: the loudest mel cell of every sound is set to the same level.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,14 +22,16 @@ from mien.core import (
     Device,
     Embeddings,
     Licences,
-    MienError,
     Sound,
+    States,
     Strict,
     WeightFiles,
     Weights,
     adapter,
 )
-from mien.models.onnx import stacked
+from mien.models.onnx import OnnxNet, stacked
+from mien.models.sound import prosody
+from mien.models.weights.converting.ctranslate import whisper_encoder
 
 F32 = npt.NDArray[np.float32]
 
@@ -36,6 +39,12 @@ MELS = 80
 N_FFT = 400
 HOP = 160
 WIDTH = 384
+LAYERS = 5  # what goes into the first block, and what each of the four gives
+CHOSEN = (2, 3, 4)  # the layers that are pooled; below them there is little that these do not say (docs/log.md)
+HEARD_DB = 35.0  # states this far below the loudest are the room: pooling leaves them out
+POOLED = len(CHOSEN) * 2 * WIDTH
+COLUMNS = POOLED + len(prosody.NAMES)
+HOP_US, FIELD_US = 20_000, 45_000
 PEAK_LOG10 = 1.5  # where Whisper's training sounds, near full scale, have their loudest mel cell (log10 power)
 RANGE_LOG10 = 8.0  # Whisper's own dynamic range: 80 dB below the loudest cell
 WINDOW_FRAMES = 256  # 2.56 s: a longer sound is cut into equal windows, so positions stay those of the training clips
@@ -78,9 +87,20 @@ def windows(mel: F32) -> list[F32]:
     return [np.ascontiguousarray(part) for part in np.array_split(mel, -(-mel.shape[1] // WINDOW_FRAMES), axis=1)]
 
 
-def pooled(states: F32) -> F32:
-    """Mean, then standard deviation over time of states `[t 384]`: float32 `[768]`."""
-    return np.concatenate([states.mean(axis=0), states.std(axis=0)]).astype(np.float32)
+def heard(mel: F32) -> npt.NDArray[np.bool_]:
+    """Which states of a window `[80 t]` lie within 35 dB of the loudest cell of the sound, bool `[ceil(t/2)]`.
+
+    A state looks at two frames of the picture, whose scale is 40 dB a unit.
+    """
+    level = 40 * (mel.max(axis=0) - (PEAK_LOG10 + 4) / 4)
+    pairs = np.pad(level, (0, len(level) % 2), mode="edge").reshape(-1, 2)
+    return pairs.max(axis=1) > -HEARD_DB
+
+
+def pooled(states: F32, rows: npt.NDArray[np.bool_]) -> F32:
+    """Mean, then standard deviation over some rows of the chosen layers of states `[5 t 384]`: float32 `[2304]`."""
+    chosen = states[list(CHOSEN)][:, rows]
+    return np.concatenate([chosen.mean(axis=1), chosen.std(axis=1)], axis=1).ravel().astype(np.float32)
 
 
 WEIGHTS = Weights(
@@ -109,7 +129,8 @@ WEIGHTS = Weights(
 
 @adapter
 class WhisperVoice:
-    """Voice embedding. In: list of `Sound`. Out: `Embeddings` `[n 768]`: mean, then sd over time of encoder states.
+    """Voice embedding. In: list of `Sound`. Out: `Embeddings` `[n 2438]`: of each layer of `CHOSEN` (0 goes into the
+    first block, 4 is the encoder's answer) mean, then sd over the rows that are heard; then the numbers of `prosody`.
 
     A sound that cannot be measured (shorter than 25 ms, or digital silence) has a row of NaN. Nothing is transcribed.
     """
@@ -118,61 +139,58 @@ class WhisperVoice:
         pass
 
     spec: ClassVar[AdapterSpec] = AdapterSpec(
-        name="voice.whisper", slot="voice_embedding", takes=list, gives=Embeddings, weights=WEIGHTS
+        name="voice.whisper", slot="voice_embedding", takes=list, gives=Embeddings, version=2, weights=WEIGHTS
     )
 
-    def __init__(self, model: Any, device: Device) -> None:
-        self._model = model
+    def __init__(self, net: OnnxNet | None, device: Device) -> None:
+        self._net = net
         self._pool = ThreadPoolExecutor(device.threads) if device.threads > 1 else None
 
     @classmethod
     def open(cls, files: WeightFiles, config: Config, device: Device) -> Self:
         """Raises MienError `weights.unreadable`."""
-        import ctranslate2
-
-        folder = files["model.bin"].parent
-        try:
-            model = ctranslate2.models.Whisper(
-                str(folder), device="cpu", compute_type="float32", inter_threads=device.threads, intra_threads=1
-            )
-        except (RuntimeError, ValueError) as error:
-            raise MienError(
-                "weights.unreadable",
-                f"{folder.name} holds no usable Whisper model: {error}",
-                "run 'mien models verify'",
-            ) from error
-        return cls(model, device)
+        return cls(OnnxNet(whisper_encoder(files["model.bin"]), Device(threads=1)), device)
 
     @classmethod
     def tiny(cls) -> Self:
-        """Weightless: a seeded projection of the log-mel picture in place of the encoder."""
+        """Weightless: seeded projections of the log-mel picture in place of the encoder."""
         return cls(None, Device(threads=1))
 
     def run(self, batch: Sequence[Sound]) -> Embeddings:
         """Embeddings in the order of the sounds; each sound is encoded by itself."""
         rows = list(self._pool.map(self._embed, batch)) if self._pool else [self._embed(sound) for sound in batch]
-        return Embeddings(stacked(rows, (2 * WIDTH,)))
+        return Embeddings(stacked(rows, (COLUMNS,)))
+
+    def states(self, sound: Sound) -> States:
+        """States of all layers, one row every 20 ms; none where the sound cannot be measured. Layers as in `run`; rows
+        of a sound longer than 2.56 s come from equal windows."""
+        mel = log_mel(sound.samples)
+        held = np.zeros((LAYERS, 0, WIDTH), np.float32) if mel is None else self._states(mel)
+        return States(held, tuple(range(LAYERS)), sound.t0_us, HOP_US, FIELD_US)
 
     def _embed(self, sound: Sound) -> F32:
         mel = log_mel(sound.samples)
         if mel is None:
-            return np.full(2 * WIDTH, np.nan, np.float32)
-        return pooled(np.concatenate([self._states(part) for part in windows(mel)]))
+            return np.full(COLUMNS, np.nan, np.float32)
+        rows = np.concatenate([heard(part) for part in windows(mel)])
+        return np.concatenate([pooled(self._states(mel), rows), prosody.prosody(sound.samples)])
 
     def _states(self, mel: F32) -> F32:
-        if self._model is None:
-            return (mel.T @ _projection()).astype(np.float32)
-        import ctranslate2
+        return np.concatenate([self._window(part) for part in windows(mel)], axis=1)
 
-        return np.asarray(self._model.encode(ctranslate2.StorageView.from_array(mel[None])))[0]
+    def _window(self, mel: F32) -> F32:
+        if self._net is None:
+            return np.stack([(mel.T[::2] @ way).astype(np.float32) for way in _projections()])
+        return self._net.run(mel[None])[0]
 
     def close(self) -> None:
         if self._pool:
             self._pool.shutdown()
             self._pool = None
-        self._model = None
+        self._net = None
 
 
 @cache
-def _projection() -> F32:
-    return np.random.default_rng(0).standard_normal((MELS, WIDTH)).astype(np.float32) / np.float32(np.sqrt(MELS))
+def _projections() -> F32:
+    draw = np.random.default_rng(0).standard_normal((LAYERS, MELS, WIDTH))
+    return draw.astype(np.float32) / np.float32(np.sqrt(MELS))

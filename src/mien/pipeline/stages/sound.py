@@ -10,6 +10,7 @@ import numpy as np
 from mien.core import SAMPLE_RATE_HZ, US, Clip, Curve, Observation, Sound, Span
 from mien.pipeline.rows import columns, observe, table
 from mien.pipeline.stack import Stack
+from mien.pipeline.stages.cues import cues_of
 from mien.signals.acoustics import describe
 from mien.signals.envelope import roughness, shape
 from mien.signals.quality import clipped_share, loudness_lufs, snr_db
@@ -142,7 +143,7 @@ def _segment(
 
 
 def voice_pass(clip: Clip, sound: Sound, segments: list[Observation], stack: Stack) -> tuple[list[Any], dict[str, Any]]:
-    """States and arousal the voice suggests per vocal segment. The embeddings live and die in this function."""
+    """What the voice suggests per vocal segment: states, arousal, prompted expressions. Embeddings die in here."""
     records: list[Any] = []
     if not segments:
         return records, {}
@@ -151,6 +152,7 @@ def voice_pass(clip: Clip, sound: Sound, segments: list[Observation], stack: Sta
     try:
         states = stack.get("voice_affect").run(embedded)
         arousal = stack.get("voice_arousal").run(embedded) if stack.has("voice_arousal") else None
+        records += cues_of(clip, segments, embedded, stack) if stack.has("voice_cues") else []
     finally:
         embedded.vectors.fill(0)
     for i, segment in enumerate(segments):
