@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import MienError
-from mien.fusion import Confirmed, ConformalSets, FusionConfig, Made, Prototype, Reliability, SourceWeights
+from mien.fusion import ConformalSets, FusionConfig, Made, Prototype, SourceWeights
 from mien.fusion.conformal import most_certain, scores, threshold
 from mien.train.calibrating import Fit, Recipe, fit
 from mien.train.partners import partners
@@ -24,7 +24,6 @@ OURS = "calibrated pool"
 RECIPES = (Recipe("weight", 0.0), Recipe("vector", 0.001), Recipe("matrix", 0.001), Recipe("matrix", 0.01))
 INNER = 3
 LEVEL = 0.9
-LEAST_CONFIRMED = 20  # confirmations of everybody together before a source's reliability moves
 Progress = Callable[[int, int], None]
 
 
@@ -214,16 +213,16 @@ def train(
     lines, out_of_fold = compare(rows, progress)
     sets, note = conformal(rows, out_of_fold, level)
     recipe = choose(rows)
-    held = fit(rows.sources, rows.truth, recipe)
+    found = fit(rows.sources, rows.truth, recipe)
     config = FusionConfig(
         states=states,
-        prior=tuple(float(p) for p in held.prior / held.prior.sum()),
-        weights=_weights(held, base.weights),
+        prior=tuple(float(p) for p in found.prior / found.prior.sum()),
+        weights=_weights(found, base.weights),
         gate=base.gate,
         body=base.body,
         thresholds=base.thresholds,
         dynamics=base.dynamics,
-        calibration=held.calibrations,
+        calibration=found.calibrations,
         conformal=sets,
         reliability=base.reliability,
         people=base.people,
@@ -247,73 +246,3 @@ def _weights(held: Fit, base: SourceWeights) -> SourceWeights:
         values["face_and_body_cap"] = 2.0
     values["expected"] = tuple(n for n in sorted(names) if n != "body") or tuple(sorted(names))
     return SourceWeights(**values)
-
-
-# ---------------------------------------------------------------- confirmations
-
-
-@dataclass(frozen=True, slots=True)
-class Confirmation:
-    """A person's label met a source's own reading: `person` "" where nobody assigned one."""
-
-    person: str
-    source: str
-    right: bool
-
-
-def with_people(base: FusionConfig, found: Sequence[Confirmation], labels_sha256: str) -> FusionConfig:
-    """The configuration with what confirmations say of each person and source; nothing else changes."""
-    counts: dict[str, dict[str, Confirmed]] = {}
-    population: dict[str, float] = {}
-    for source in sorted({c.source for c in found}):
-        mine = [c for c in found if c.source == source]
-        if len(mine) >= LEAST_CONFIRMED and any(c.right for c in mine):
-            population[source] = sum(c.right for c in mine) / len(mine)
-        for person in sorted({c.person for c in mine} - {""}):
-            theirs = [c.right for c in mine if c.person == person]
-            counts.setdefault(person, {})[source] = Confirmed(windows=len(theirs), right=sum(theirs))
-    rule = Reliability(population=population, strength=base.reliability.strength)
-    made = base.made.model_copy(update={"labels_sha256": labels_sha256})
-    return base.model_copy(update={"reliability": rule, "people": counts, "made": made})
-
-
-# ---------------------------------------------------------------- the card
-
-
-def card(trained: Trained, rows: Rows) -> str:
-    """What was learnt, on whom, and how far it can be trusted: Markdown."""
-    made, sets = trained.config.made, trained.config.conformal
-    table = [
-        "| way to join the sources | log-loss (95 % over people) | more than ours | ECE |",
-        "|---|---|---|---|",
-        *(
-            f"| {x.name} | {x.log_loss:.3f} ({x.interval[0]:.3f} … {x.interval[1]:.3f}) | "
-            f"{x.more_than_ours[0]:+.3f} … {x.more_than_ours[1]:+.3f} | {x.ece:.3f} |"
-            for x in trained.lines
-        ),
-    ]
-    promise = trained.note or "none"
-    if sets:
-        promise = (
-            f"for a new person the set holds the label with {100 * sets.level:g} % "
-            f"(proven: {100 * sets.floor:g} %, as scores are out of fold), over people, never for one given person"
-        )
-    return "\n".join(
-        [
-            "# Card: fusion",
-            "",
-            f"{made.rows} rows of {made.people} people; sources {', '.join(rows.sources)}; states "
-            f"{', '.join(rows.states)}. Recipe: {trained.recipe.kind}, penalty {trained.recipe.penalty:g}.",
-            "",
-            f"Every row judged by what other people taught ({len(folds(rows.person))} folds over people):",
-            "",
-            *table,
-            "",
-            f"Conformal sets: {promise}.",
-            "",
-            "Labels say what people saw or heard, not what somebody felt. Other places, cameras and people are not "
-            "covered by these figures.",
-            f"Rows: SHA-256 {made.rows_sha256 or 'unknown'}.",
-            "",
-        ]
-    )
