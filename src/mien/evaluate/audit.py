@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import Assessment, Claim, Clip, Observation, Trace, Track
+from mien.pipeline.answers import attempts
 from mien.policy import forbidden_words
-from mien.reason import CHECKS, Audit, Ledger, audit
+from mien.reason import CHECKS, Audit, Ledger, attempt_without_trace, audit
 from mien.reason.vlm import blind, is_blind
 from mien.store import Store
 
@@ -58,12 +59,17 @@ class EngineFigures:
 
 
 def audit_project(store: Store, trace_id: str = "") -> Iterator[Audited]:
-    """Audit every trace of a project, or one, against the records it was made of."""
+    """Audit every trace of a project, or one, against the records it was made of; without a name also every answer of a
+    model of language that gave no trace."""
     sources = {c.id: c for c in store.all(Clip)}
     for trace in store.all(Trace, "id = ?", (trace_id,)) if trace_id else store.all(Trace):
         clip = sources[trace.clip_id]
         claims = store.all(Claim, "trace_id = ?", (trace.id,))
         yield Audited(clip.source_sha, audit(ledger_of(store, clip, trace), trace, claims, forbidden=forbidden_words))
+    for clip_id, attempt in attempts(store) if not trace_id else ():
+        if not attempt.trace_id:
+            status = "truncated" if attempt.status == "truncated" else "unparsed"
+            yield Audited(sources[clip_id].source_sha, attempt_without_trace(clip_id, attempt.engine, status))
 
 
 def ledger_of(store: Store, clip: Clip, trace: Trace) -> Ledger:
