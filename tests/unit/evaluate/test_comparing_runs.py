@@ -241,3 +241,29 @@ def test_a_model_alone_needs_only_what_its_stages_read(tmp_path):
     assert mine.analysis == config.analysis
     with pytest.raises(MienError, match=r"did you mean 'expression'"):
         alone(config, "expresion", "expression.facex")
+
+
+def test_labels_of_the_project_are_found_by_the_command(tmp_path):
+    """Three labels at the face's place count; the one at another place, and the withdrawn one, do not."""
+    from typer.testing import CliRunner
+
+    from mien.cli.app import app
+    from mien.export.tables.labelled import Label, Labels, Place, put_labels
+
+    project = planted(tmp_path / "p", shas=SHAS[:1])
+    spans = [Span(k * WINDOW, (k + 1) * WINDOW) for k in range(4)]
+    said = [Label(Place(SHAS[0], span, FACE), "mood", "yes", "Dr. A", "2026-02-01") for span in spans]
+    away = Label(
+        Place(SHAS[0], Span(5 * WINDOW, 6 * WINDOW), (0.8, 0.8, 1.0, 1.0)), "mood", "no", "Dr. A", "2026-02-01"
+    )
+    gone = Label(said[3].where, "mood", "", "Dr. A", "2026-02-02")
+    put_labels(project, Labels(()), [*said, away, gone])
+    project.close()
+    done = CliRunner().invoke(app, ["-C", str(tmp_path / "p"), "diff", "1", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    (mood,) = [r for r in json.loads(done.stdout)["rows"] if r["target"] == "mood"]
+    assert mood["calibration"]["rows"] == 3
+    assert mood["calibration"]["a"]["log_loss"]["value"] == pytest.approx(-math.log(0.8))
+    assert mood["calibration"]["difference"]["log_loss"]["value"] == pytest.approx(math.log(0.8 / 0.9))
+    told = CliRunner().invoke(app, ["-C", str(tmp_path / "p"), "diff", "1", "2"])
+    assert "mood against 3 label(s)" in told.stdout
