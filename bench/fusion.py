@@ -49,9 +49,9 @@ def crema(folder: Path) -> Rows:
 def votes(rows: Rows) -> list[str]:
     found, posterior = compare(rows)
     told = [
-        f"{len(rows)} clips, {len(rows.people)} actors, {len(folds(rows.person))} groups of actors; truth: the share of "
-        "votes of those who heard and saw. Log-loss in nats, 95 % intervals by bootstrap over actors; the least that "
-        f"any answer can reach is {entropy_of(rows.truth):.3f}.",
+        f"{len(rows)} clips, {len(rows.people)} actors, {len(folds(rows.person))} groups of actors; truth: the share "
+        "of votes of those who heard and saw. Log-loss in nats, 95 % intervals by bootstrap over actors; the least "
+        f"that any answer can reach is {entropy_of(rows.truth):.3f}.",
         "",
         "| way to join the sources | log-loss | more than ours | ECE |",
         "|---" * 4 + "|",
@@ -134,7 +134,7 @@ def certified(rows: Rows, posterior: np.ndarray) -> list[str]:
             f"{level} … {level + 2 / (len(people) // 2 + 1):.3f} |"
         )
     return [
-        "Conformal sets over actors, 45 to calibrate on and 46 to measure on, mean of 50 halvings (scores out of fold):",
+        "Conformal sets over actors, 45 to calibrate on and 46 to measure on, 50 halvings, scores out of fold:",
         "",
         "| level | coverage of a vote | of the tenth-percentile actor | states in the set | stated bound |",
         "|---" * 5 + "|",
@@ -149,7 +149,7 @@ def control(rows: Rows) -> list[str]:
     rng = np.random.default_rng(0)
     mixed = {**rows.sources, "voice": rows.sources["voice"][rng.permutation(len(rows))]}
     shuffled = Rows(rows.states, rows.person, rows.truth, mixed, rows.kind, rows.plane)
-    p = cross(shuffled, lambda r: ours(r))
+    p = cross(shuffled, ours)
     return [f"Control: with the voices of other clips the calibrated pool has {losses(p, rows.truth).mean():.3f}."]
 
 

@@ -12,7 +12,7 @@ from mien.core import Contribution, Dist
 from mien.fusion.config import FusionConfig
 from mien.fusion.conformal import sets
 from mien.fusion.evidence import SourceEvidence
-from mien.fusion.pool import cap_factor, checked, pool, pool_rows, readings, stacked, weigh
+from mien.fusion.pool import cap_factor, checked, pool_rows, readings, stacked, weigh
 from mien.fusion.uncertainty import PairConflict, mixture_rows, pair_conflicts, vacuity_rows
 
 F64 = npt.NDArray[np.float64]
@@ -132,22 +132,22 @@ def assess(config: FusionConfig, sources: Sequence[SourceEvidence]) -> Assessed:
     Raises:
         ValueError: a source does not fit the configured states, or two share a name.
     """
-    weighed = weigh(config, checked(config.names, sources))
-    present = [s for s in weighed if s.weight > 0]
-    pooled = pool(config.names, config.prior_or_uniform, present)
+    present = [s for s in weigh(config, checked(config.names, sources)) if s.weight > 0]
     names = [s.name for s in present]
-    dists, trained, weights = stacked(present, len(config.states))
-    rows = assess_rows(config, names, dists, trained, weights)
-    alone = [tuple(float(p) for p in d) for d in rows.readings[0]]
+    rows = assess_rows(config, names, *stacked(present, len(config.states)))
+    alone = rows.readings[0].tolist()
     told = tuple(
-        Reading(name, config.names[int(np.argmax(d))], tuple(zip(config.names, d, strict=True)))
-        for name, d in zip(names, alone, strict=True)
+        Reading(name, config.names[d.index(max(d))], _dist(config, d)) for name, d in zip(names, alone, strict=True)
+    )
+    contributions = tuple(
+        Contribution(s.name, s.weight, _dist(config, s.dist), _dist(config, added), s.evidence_ids, s.note)
+        for s, added in zip(present, rows.log_odds[0].tolist(), strict=True)
     )
     by_rank = np.argsort(-rows.posterior[0], kind="stable")
     return Assessed(
-        prior=pooled.prior,
-        posterior=pooled.posterior,
-        contributions=pooled.contributions,
+        prior=_dist(config, config.prior_or_uniform),
+        posterior=_dist(config, rows.posterior[0].tolist()),
+        contributions=contributions,
         readings=told,
         pairs=pair_conflicts(names, alone),
         total=float(rows.total[0]),
@@ -158,3 +158,7 @@ def assess(config: FusionConfig, sources: Sequence[SourceEvidence]) -> Assessed:
         reason=str(rows.reason[0]),
         credible=tuple(config.names[i] for i in by_rank if rows.credible[0, i]),
     )
+
+
+def _dist(config: FusionConfig, values: Sequence[float]) -> Dist:
+    return tuple(zip(config.names, values, strict=True))
