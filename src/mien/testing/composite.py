@@ -30,9 +30,10 @@ RATE = 48_000
 CONTEXTS_FROM_S = {"crying": 2.5, "calm": 6.0, "laughing": 13.0}
 """Where in the footage the actor cries, is calm and laughs."""
 ALONE = "sound-alone"
-CONTEXT_S, SOUND_AT_S = 4.0, 2.5  # the sound lies whole in the second window of assessment; the first shows the picture
+CONTEXT_S = 4.0
+SOUND_AT_S = 2.25  # the sound lies whole in the second window of assessment; the first shows the picture alone
 PEAK = 2**14
-GROAN = "DSPOSIT2"
+GROAN = "DSPOSIT1"
 _LUMP, _DIGITISED, _PAD = 16, 3, 16  # bytes of a directory entry, the format's number, samples of padding at each end
 
 

@@ -81,11 +81,11 @@ DEMO_GROAN = Weights(
     ),
     licences=Licences(
         code="MIT (ViZDoom, which carries the file)",
-        weights="BSD-3-Clause (Freedoom's COPYING; the voice is by Matthew Cibulas, 2010)",
+        weights="BSD-3-Clause (Freedoom's COPYING; the groan is by Matthew Cibulas, 2010)",
         training_data="none",
     ),
     runtime=("freedoom2.wad",),
-    note="A free game's archive of sounds; 'mien demo' takes a wordless voice from it (lump DSPOSIT2, 0.86 s, 8 bit).",
+    note="A free game's archive of sounds; 'mien demo' takes a low groan from it (lump DSPOSIT1, 1.4 s, 8 bit).",
 )
 
 UPLOT = Weights(
