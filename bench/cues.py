@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bench import cues_other
-from mien.core import Device, Sound
+from mien.core import Device, Embeddings, Sound
 from mien.models.sound import affect, cues
-from mien.models.sound.cues import FINEST, CueHead, grouped
+from mien.models.sound.cues import FINEST, CueHead, VoiceCues, grouped
 from mien.models.sound.whisper import WhisperVoice
 from mien.models.weights import cache_dir, open_adapter
 from mien.train.cues import Trained, known, train, truth_of
@@ -207,6 +207,13 @@ def calibration(trained: Trained) -> list[str]:
         )
     logs, labels = trained.measured_logs, trained.head.labels
     rows, target = known(truth_of(trained.measured, labels), labels, TAXONOMIES["polarity"])
+    adapter, batch = VoiceCues(trained.head, VoiceCues.Config()), Embeddings(trained.measured.vectors[rows])
+    given = ~adapter.withheld("polarity", batch)
+    wrong = adapter.of("polarity", batch).probs.argmax(axis=1) != target
+    lines.append(
+        f"- polarity as a run gives it, withheld wherever the twelve are: answers {given.mean():.0%}, of which "
+        f"{wrong[given].mean():.3f} wrong"
+    )
     how = trained.head.taxonomies["state"]
     states = grouped(logs[rows], labels, how.groups, how.temperature)
     names = how.names

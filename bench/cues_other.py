@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mien.core import Device, Embeddings, Sound
 from mien.models.sound.affect import Arousal
-from mien.models.sound.cues import CueHead
+from mien.models.sound.cues import CueHead, VoiceCues
 from mien.models.sound.prosody import prosody
 from mien.models.sound.whisper import WhisperVoice
 from mien.models.weights import open_adapter
@@ -45,13 +45,13 @@ def deeply(voice: WhisperVoice, head: CueHead) -> list[str]:
         f = figures(made, "label")
         right = made.apart.argmax(axis=1) == truth_of(held, made.head.labels)
         found.append(f"{kind} accuracy {right.mean():.2f}, UAR {f.uar:.2f}, ECE {f.ece:.2f}")
-    moans = held.take(held.label == "moaning").vectors
-    polarity, states = head.answer("polarity", moans), head.answer("state", moans)
+    moans, cues = held.take(held.label == "moaning").vectors, VoiceCues(head, VoiceCues.Config())
+    states = head.answer("state", moans)
     return [
         f"**Deeply** ({len(held)} clips, {len(np.unique(held.person))} people, 7 sound types, ten folds over people; "
         f"not shipped): {'; '.join(found)}; floor 0.70. The shipped head withholds polarity for "
-        f"{head.withheld('polarity', polarity).mean():.0%} of its {len(moans)} moans and the categories for "
-        f"{head.withheld('twelve', head.answer('twelve', moans)).mean():.0%}; highest state probability, median "
+        f"{cues.withheld('polarity', Embeddings(moans)).mean():.0%} of its {len(moans)} moans and the categories for "
+        f"{cues.withheld('twelve', Embeddings(moans)).mean():.0%}; highest state probability, median "
         f"{np.median(states.max(axis=1)):.2f}.",
     ]
 
@@ -88,12 +88,12 @@ def tava(voice: WhisperVoice, head: CueHead, arousal: Arousal) -> list[str]:
 
 def moan(voice: WhisperVoice, head: CueHead) -> list[str]:
     """A synthetic moan without any cue to its polarity: a harmonic tone of 180 Hz that swells slowly."""
-    vectors = voice.run([ambiguous()]).vectors
+    batch, cues = voice.run([ambiguous()]), VoiceCues(head, VoiceCues.Config())
     told = []
     for name in ("polarity", "state", "twelve"):
-        probs = head.answer(name, vectors)
-        best = head.taxonomies[name].names[int(probs.argmax())]
-        told.append(f"{name}: {best} {probs.max():.2f}{', withheld' if head.withheld(name, probs)[0] else ''}")
+        said = cues.of(name, batch)
+        held = ", withheld" if name != "state" and cues.withheld(name, batch)[0] else ""
+        told.append(f"{name}: {said.labels[int(said.probs.argmax())]} {said.probs.max():.2f}{held}")
     return [f"**A tone of 180 Hz that swells** (no cue to polarity): {'; '.join(told)}."]
 
 

@@ -249,13 +249,14 @@ def held_out(person: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     return np.array([kept[name] for name in person.tolist()], np.bool_)
 
 
-def folds(person: npt.NDArray[Any], label: npt.NDArray[Any] | None = None, count: int = 0) -> list[tuple[Rows, Rows]]:
-    """Folds over people, (train rows, test rows): five, or ten where people are few. With labels, each fold gets its
-    share of every label as far as that goes."""
+def folds(person: npt.NDArray[Any], label: npt.NDArray[Any] | None = None) -> list[tuple[Rows, Rows]]:
+    """Folds over people, (train rows, test rows): five, or ten where people are few; no more than the rarest label has
+    clips. With labels, each fold gets its share of every label as far as that goes."""
     from sklearn.model_selection import GroupKFold, StratifiedGroupKFold
 
     people = len(np.unique(person))
-    count = min(people, count or (5 if people >= LEAST_APART else 10))
+    rarest = people if label is None else int(np.unique(label, return_counts=True)[1].min())
+    count = max(2, min(people, rarest, 5 if people >= LEAST_APART else 10))
     if label is None:
         return [(a, b) for a, b in GroupKFold(count).split(person, groups=person)]
     split = StratifiedGroupKFold(count, shuffle=True, random_state=0)

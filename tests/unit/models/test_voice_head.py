@@ -9,6 +9,8 @@ from mien.models.sound import affect, cues
 from mien.models.sound.affect import STATES, Arousal, VoiceArousal, VoiceState
 from mien.models.sound.cues import CueHead, VoiceCues
 from mien.models.sound.whisper import COLUMNS, WhisperVoice, heard, log_mel, mel_filters, windows
+from mien.models.weights.reading.tensors import Tensor
+from mien.models.weights.reading.tensors import write as write_tensors
 
 RATE = 16_000
 
@@ -99,6 +101,15 @@ def test_a_head_for_another_embedding_or_of_other_labels_is_refused_where_it_can
     assert own.run(Embeddings(vectors())).labels == ("a", "b")
     with pytest.raises(MienError, match="does not know distress"):
         VoiceState.open(WeightFiles({cues.FILE: tmp_path / cues.FILE}), VoiceState.Config(), None)  # pyright: ignore
+
+
+def test_tensors_of_another_type_are_no_head(tmp_path):
+    held = {n: getattr(VoiceArousal.tiny().head, n).astype("<f2") for n in Arousal.__slots__}
+    parts = [Tensor(n, "F16", v.shape, lambda v=v: iter([v.tobytes()])) for n, v in held.items()]
+    with (tmp_path / affect.FILE).open("wb") as out:
+        write_tensors(out, parts, {})
+    with pytest.raises(MienError, match="not a head of arousal"):
+        Arousal.read(tmp_path / affect.FILE)
 
 
 def test_wrong_width_is_refused():

@@ -252,3 +252,22 @@ def test_a_silent_clip_is_left_out(folder):
     assert len(held) == 59
     assert card(train(held, {}, LOGISTIC, "e"), "T", "about", "cmd").startswith("# T")
     assert len(WhisperVoice.tiny().states(Sound(np.zeros(4800, np.float32), 0))) == 0
+
+
+def test_the_options_that_the_page_shows_exist():
+    import re
+    from pathlib import Path
+
+    import typer
+
+    from mien.cli.cues import cues
+
+    page = (
+        (Path(__file__).parents[3] / "docs" / "sound.md").read_text(encoding="utf-8").partition("### Train your own")[2]
+    )
+    app = typer.Typer()
+    app.command()(cues)
+    known = {name for option in typer.main.get_command(app).params for name in option.opts}
+    shown = set(re.findall(r"(?<![-\w])--[a-z]+", page))
+    assert len(shown) >= 8
+    assert shown <= known

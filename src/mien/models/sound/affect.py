@@ -75,7 +75,7 @@ class VoiceState:
         affect=True,
         measured=(
             Measured("UAR 0.73 of 3 states (chance 0.33), worst-tenth person 0.61, ECE 0.03", ON, COMMAND),
-            Measured("AUC 0.84 for pain or distress against ecstasy or desire, worst-tenth person 0.72", ON, COMMAND),
+            Measured("AUC 0.89 for pain or distress against ecstasy or desire, worst-tenth person 0.72", ON, COMMAND),
         ),
     )
 
@@ -127,7 +127,8 @@ class Arousal:
     def read(cls, path: Path) -> Self:
         """Raises MienError `weights.unreadable`."""
         held, _ = tensors.read(path)
-        if set(held) != set(cls.__slots__) or any(len(held[n]) != len(prosody.NAMES) for n in ("mean", "weight")):
+        fits = set(held) == set(cls.__slots__) and all(v.dtype == np.float32 for v in held.values())
+        if not fits or any(len(held[n]) != len(prosody.NAMES) for n in ("mean", "weight")):
             raise MienError(
                 "weights.unreadable", f"{path.name} is not a head of arousal: it holds {sorted(held)}", "reinstall mien"
             )
@@ -163,7 +164,7 @@ class VoiceArousal:
         affect=True,
         measured=(
             Measured(
-                "r 0.32 with rated arousal, CCC 0.06, nothing beyond loudness (which alone has r 0.91)",
+                "r 0.82 with rated arousal, CCC 0.37; r 0.29 beyond loudness (which alone has r 0.91)",
                 "TAVA, 96 voices rated by about 150 people each",
                 COMMAND,
                 weak=True,

@@ -291,6 +291,15 @@ class VoiceCues:
         """The answer of any taxonomy of the head."""
         return Distribution(self.head.answer(taxonomy, batch.vectors), self.head.taxonomies[taxonomy].names)
 
+    def withheld(self, taxonomy: str, batch: Embeddings) -> npt.NDArray[np.bool_]:
+        """Which rows of `of` are too uncertain to be given, bool `[n]`.
+
+        Another taxonomy's answer is withheld where that of `run` is, too: asked nothing but polarity, a head calls a
+        hum without any cue positive; asked for categories, it does not know.
+        """
+        own = self.head.withheld(taxonomy, self.of(taxonomy, batch).probs)
+        return own if taxonomy == self.taxonomy else own | self.head.withheld(self.taxonomy, self.run(batch).probs)
+
     def close(self) -> None:
         """Nothing to release."""
 

@@ -15,13 +15,13 @@ UNCERTAIN, UNMEASURABLE = "too-uncertain", "sound-not-measurable"
 def cues_of(clip: Clip, segments: list[Observation], embedded: Embeddings, stack: Stack) -> list[Observation]:
     """Per vocal segment the categories of the head in the slot `voice_cues` and, where it knows them, their polarity:
     which prompt people were given when they sounded like this. An answer below the head's threshold is withheld and
-    its place says `too-uncertain`."""
+    its place says `too-uncertain`; polarity is withheld wherever the categories are."""
     adapter = stack.get("voice_cues")
     asked = {TARGET: adapter.taxonomy} | ({POLARITY: "polarity"} if "polarity" in adapter.head.taxonomies else {})
     records: list[Observation] = []
     for target, taxonomy in asked.items():
         answer = adapter.of(taxonomy, embedded)
-        withheld = adapter.head.withheld(taxonomy, answer.probs)
+        withheld = adapter.withheld(taxonomy, embedded)
         for segment, probs, held in zip(segments, answer.probs, withheld, strict=True):
             measured = bool(np.isfinite(probs).all())
             dist: Dist = tuple(zip(answer.labels, map(float, probs), strict=True))
