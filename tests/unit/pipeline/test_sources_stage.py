@@ -13,7 +13,7 @@ from mien.core import US, Clip, Observation, Span, Track
 from mien.pipeline.config import load
 from mien.pipeline.rows import observe, table
 from mien.pipeline.stages.boxes import BOX, track_id
-from mien.pipeline.stages.derive import View, assess_stage
+from mien.pipeline.stages.derive import View, voice_evidence
 from mien.pipeline.stages.sources import sources_stage
 from mien.signals.synchrony import UNKNOWN
 
@@ -138,22 +138,14 @@ def test_a_tagger_names_the_events_it_heard():
 
 
 def voices(talker: int | None, *, compared: bool = True) -> dict[str, Any]:
-    """The voice's contribution to each face's assessment of the window that holds the cry."""
+    """What each face's assessment gets of the voice in the window that holds half the cry."""
     given = view(talker)
-    state = observe(
-        CLIP, "voice.state", CRY, "head@1", quality=1.0, dist=(("distress", 0.8), ("pleasure", 0.1), ("calm", 0.1))
-    )
+    heard = (("distress", 0.8), ("pleasure", 0.1), ("calm", 0.1))
+    state = observe(CLIP, "voice.state", CRY, "head@1", quality=1.0, dist=heard)
     kept: list[Observation] = sources_stage(given)[0] if compared else []
-    cells = {"t_us": T, "value": np.zeros(len(T), np.float32), "sd": np.ones(len(T), np.float32),
-             "cov": np.zeros(len(T), np.float32), "gap": np.zeros(len(T), bool)}  # fmt: skip
-    store: Any = given.store
-    store.tables |= {f"signal-{n}": table(cells) for n in ("valence", "arousal")}
-    rows, _ = assess_stage(replace(given, observations=[*given.observations, *kept, state]))
-    found = {}
-    for a in rows:
-        if a.span.contains(10 * US):
-            found[a.track_id] = next((c for c in a.contributions if c.source == "voice"), None)
-    return found
+    given = replace(given, observations=[*given.observations, *kept, state])
+    window = Span(10 * US, 12 * US)
+    return {t.id: voice_evidence(given, given.config.fusion, window, t, sharing=2) for t in given.tracks}
 
 
 def test_the_voice_weighs_as_much_as_it_is_likely_to_be_this_faces():
