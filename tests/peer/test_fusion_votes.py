@@ -83,3 +83,25 @@ def test_two_weights_beat_mean_and_product(votes: tuple[np.ndarray, np.ndarray])
     ratios = [np.log(_shrunk(counts[:, m], shares[m])) - np.log(shares[m]) for m in range(2)]
     ratios[0] = ratios[0][rng.permutation(len(counts))]
     assert _loss(truth, _weighted(shares[2], ratios, np.mean(weights, axis=0))) > figures["pool"] + 0.1
+
+
+def test_matrices_beat_stacking_and_are_calibrated(shared_data: Path) -> None:
+    """A matrix per source (which keeps contributions and deletions exact), always on actors it was not fitted on."""
+    from bench.fusion import crema
+    from mien.train.calibrating import Recipe, fit
+    from mien.train.fusion import losses, soft_ece
+    from mien.train.votes import folds
+
+    rows = crema(shared_data)
+    fused, mixed = np.empty_like(rows.truth), np.empty_like(rows.truth)
+    rng = np.random.default_rng(0)
+    for train, test in folds(rows.person):
+        assert not set(rows.person[train]) & set(rows.person[test])
+        some = rows.take(test)
+        held = fit(rows.take(train).sources, rows.truth[train], Recipe("matrix", 0.01))
+        fused[test] = held(some.sources)
+        mixed[test] = held({**some.sources, "voice": some.sources["voice"][rng.permutation(len(test))]})
+    print(losses(fused, rows.truth).mean(), soft_ece(fused, rows.truth))
+    assert losses(fused, rows.truth).mean() <= 0.930
+    assert soft_ece(fused, rows.truth) <= 0.02
+    assert losses(mixed, rows.truth).mean() > losses(fused, rows.truth).mean() + 0.1
