@@ -12,11 +12,11 @@ import sqlite3
 import zlib
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 from mien.core import Assessment, Claim, Clip, Observation, Signal, Trace, Track
-from mien.store.rows import TABLES, from_row
+from mien.store.rows import TABLES, columns, from_row
 
 KEPT: tuple[type[Any], ...] = (Clip, Track, Observation, Signal, Assessment, Trace, Claim)
 FLOOR = "history_floor"
@@ -129,7 +129,7 @@ class AsOf:
             found = self._db.execute("SELECT records FROM past WHERE unit=? AND stage=? AND run_id=?", asked)
             for table, rows in _decoded(found.fetchone()[0]).items():
                 held[table] += rows
-        return {k: [(row["_stage"], from_row(k, row)) for row in held[TABLES[k]]] for k in KEPT}
+        return {k: [(row["_stage"], _record(k, row)) for row in held[TABLES[k]]] for k in KEPT}
 
 
 def _rows(db: sqlite3.Connection, table: str, unit: str, stage: str) -> list[dict[str, Any]]:
@@ -137,6 +137,13 @@ def _rows(db: sqlite3.Connection, table: str, unit: str, stage: str) -> list[dic
         dict(row)
         for row in db.execute(f"SELECT * FROM {table} WHERE _unit=? AND _stage=?", (unit, stage))  # noqa: S608 - our own names
     ]
+
+
+def _record(kind: type[Any], row: dict[str, Any]) -> Any:
+    """The record a row holds; what an older mien did not know yet has its default."""
+    absent = [name for name, _, sql in columns(kind) if sql != "span" and name not in row]
+    known = {f.name: f.default for f in fields(kind) if f.name in absent and f.default is not MISSING}
+    return replace(from_row(kind, dict.fromkeys(absent) | row), **known)
 
 
 def _decoded(blob: bytes) -> dict[str, list[dict[str, Any]]]:

@@ -5,6 +5,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.core import Clip, MienError, Observation, Span, Track
-from mien.store import StageResult, Store, canonical_dump
+from mien.store import StageResult, Store, canonical_dump, history
+from mien.store.rows import to_row
 
 
 def values(view) -> dict[tuple[str, str], float]:
@@ -124,7 +126,8 @@ def test_a_stage_that_is_switched_off_or_fails_is_still_there_for_the_run_that_m
         assert values(store.as_of(run_id(2))) == {}
 
 
-def test_a_project_of_version_2_says_that_earlier_runs_were_not_kept(tmp_path):
+def test_a_project_from_before_says_that_earlier_runs_were_not_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.store.schema.MIGRATIONS", {})  # its other tables are today's
     with Store(tmp_path, write=True) as store:
         cut(store, 1)
         store.commit(result("clip-a", "one", 0.1), run_id=run_id(2), at_utc="t")
@@ -137,6 +140,20 @@ def test_a_project_of_version_2_says_that_earlier_runs_were_not_kept(tmp_path):
         assert [store.readable(run_id(n)) for n in (1, 2)] == [False, True]
         store.commit(result("clip-a", "one", 0.2), run_id=run_id(3), at_utc="t")
         assert values(store.as_of(run_id(2))) == {("clip-a", "one"): 0.1}
+
+
+def test_a_replaced_row_of_an_older_mien_is_read_with_defaults(monkeypatch):
+    """A field that records had not yet when the row was replaced has its default; all others are as they were."""
+    track = Track("track-1", "clip-a", "face", "face", Span(0, 10), (0.1, 0.2, 0.3, 0.4), 5, "P1")
+    plain = history.json.dumps
+    without = [{k: v for k, v in to_row(track)[1].items() if k != "subject_id"} | {"_unit": "clip-a", "_stage": "one"}]
+    with Store(None) as store:
+        cut(store, 1)
+        store.commit(StageResult("clip-a", "one", "k", [track], ms=1.0), run_id=run_id(1), at_utc="t")
+        monkeypatch.setattr(history.json, "dumps", lambda _, **how: plain({"tracks": without}, **how))
+        store.commit(StageResult("clip-a", "one", "k2", [], ms=1.0), run_id=run_id(2), at_utc="t")
+        monkeypatch.undo()
+        assert store.as_of(run_id(1)).records("clip-a")[Track] == [("one", replace(track, subject_id="unassigned"))]
 
 
 CHILD = """
