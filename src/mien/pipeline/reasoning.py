@@ -108,13 +108,18 @@ def questions(project: Project, terms: Terms, clips: Sequence[str] = ()) -> Iter
         MienError: `show.unknown`, `models.unknown`, `config.*`.
     """
     adapter, _ = questioned(project.config, terms.adapter)
-    count = terms.pictures if terms.pictures is not None else PICTURES if adapter.slot == "vlm" else 0
-    stack = Stack(project.config)
+    yield from _questions(project, terms, clips, adapter.slot)
+
+
+def _questions(project: Project, terms: Terms, clips: Sequence[str], slot: str) -> Iterator[Asked]:
+    count = terms.pictures if terms.pictures is not None else PICTURES if slot == "vlm" else 0
+    stack = Stack(project.config) if count else None
     try:
         for clip in _chosen(project.store, clips):
             yield _asked(project, terms, clip, stack, count)
     finally:
-        stack.close()
+        if stack is not None:
+            stack.close()
 
 
 def reason_clips(
@@ -154,7 +159,7 @@ def reason_clips(
             str(held), adapter.name, adapter.slot, held.weights_sha256, json.dumps(settings.model_dump(mode="json"))
         )
         stage = stage_of(engine)
-        for one in questions(project, terms, clips):
+        for one in _questions(project, terms, clips, adapter.slot):
             if terms.role == "opinion" and not affect_allowed(context, subject_enrolled=False):
                 waiting += 1
                 continue
@@ -192,7 +197,7 @@ def _chosen(store: Store, wanted: Sequence[str]) -> list[Clip]:
     return [c for c in clips if not wanted or any(c.id.startswith(name) for name in wanted)]
 
 
-def _asked(project: Project, terms: Terms, clip: Clip, stack: Stack, count: int) -> Asked:
+def _asked(project: Project, terms: Terms, clip: Clip, stack: Stack | None, count: int) -> Asked:
     store, where = project.store, ("clip_id = ?", (clip.id,))
     rows = tuple(store.all(Observation, *where))
     missing = next((t.missing for t in store.all(Trace, *where) if t.engine.startswith("ledger")), ())
@@ -201,9 +206,9 @@ def _asked(project: Project, terms: Terms, clip: Clip, stack: Stack, count: int)
     only = not affect_allowed(context, subject_enrolled=False)
     frames, why = None, "none were asked for"
     (source,) = store.all(Source, "sha256 = ?", (clip.source_sha,))
-    if count and source.kind == "audio":
+    if stack is not None and source.kind == "audio":
         why = "there is no picture"
-    elif count:
+    elif stack is not None:
         show = {"count": count, "side_px": SIDE_PX, "blur": not (terms.show_faces and context != "care")}
         found = stills(stack, context, source, clip, rows, **show)
         frames, why = found.frames, found.why
