@@ -31,7 +31,7 @@ from mien.reason.predicates import (
 ENGINE = "ledger@3"
 COVERAGE = 0.8
 ALTERNATIVE_FROM = 0.15
-AGAINST_FROM = 0.1  # log-odds: less than this decides nothing
+AGAINST_FROM = 0.25  # log-odds: what is within its own tolerance of nothing is not worth a sentence
 CHANGE_FROM = 0.1  # a deletion that moves the leading state by less is not worth a sentence
 NO_READING = "No reading is given: the evidence is too little, too ambiguous or in conflict."
 NO_AFFECT = "Observables only: no affect reading was made."

@@ -7,15 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from mien.core import Claim, Contribution
+from mien.core import Claim, Contribution, Span
 from mien.fusion import SourceEvidence, pool, without
 from mien.policy import emotion_words, forbidden_words
 from mien.reason import (
     Ledger,
     attempt_without_trace,
     audit,
+    check,
+    index,
     moved,
     observables,
+    predicate_of,
     reason,
     rendered,
     without_rows,
@@ -79,9 +82,9 @@ def test_figures_that_need_the_ledger_fall_when_it_is_shuffled():
     own = [judged(n, *TRACES[n]) for n in range(COUNT)]
     others = [ledger_of(shuffled(MADE[n], MADE[(n + 1) % COUNT], n)) for n in range(COUNT)]
     apart = [judged(n, *TRACES[n], others[n]) for n in range(COUNT)]
-    for check in ("citation", "relevance", "grounding", "coverage", "contrary", "doubt", "conclusion"):
-        a, b = ([x.shares[check] for x in held if not math.isnan(x.shares[check])] for held in (own, apart))
-        assert sum(a) / len(a) > 1.3 * sum(b) / len(b), check
+    for name in ("citation", "relevance", "grounding", "coverage", "contrary", "doubt", "conclusion"):
+        a, b = ([x.shares[name] for x in held if not math.isnan(x.shares[name])] for held in (own, apart))
+        assert sum(a) / len(a) > 1.3 * sum(b) / len(b), name
     for figure in ("comprehensiveness", "sufficiency"):
         a, b = ([getattr(x.moved, figure) for x in held if x.moved] for held in (own, apart))
         assert sum(a) / len(a) > 0.2 + sum(b) / len(b), figure
@@ -195,3 +198,23 @@ def test_observables_alone_hold_no_feeling_and_no_emotion_word():
         plain = observables(held)
         assert audit(plain, trace, claims, forbidden=emotion_words).auditable
         assert any(emotion_words(c.text) for c in reason(held)[1])
+
+
+def test_a_window_shorter_than_the_tolerance_of_time_is_still_found():
+    """An end off by less than the tolerance may cut off more than half of a short window: that is no other window."""
+    made = MADE[0]
+    a = next(a for a in made.assessments if not a.abstained)
+    short = replace(a, span=Span(a.span.start_us, a.span.start_us + 400_000))
+    held = replace(LEDGERS[0], assessments=(short,))
+    trace, claims = reason(held)
+    off = [c for c in claims if c.span == short.span and c.kind == "alternative"]
+    reading = next(c for c in claims if c.predicate.startswith("posterior.top"))
+    assert reading.span == short.span
+    end = reading.span.start_us + 100_000
+    for c in (reading, *off):
+        p = predicate_of(c)
+        assert p is not None
+        assert check(replace(p, span=Span(c.span.start_us, end)), index(held)).found == "supported"
+        later = Span(c.span.start_us + 2_000_000, c.span.end_us + 2_000_000)
+        assert check(replace(p, span=later), index(held)).found == "not checkable"
+    assert trace.conclusion.startswith(reading.text)

@@ -10,6 +10,7 @@ from mien.core import Assessment, Observation, Span
 from mien.reason.grammar import Names
 from mien.reason.ledger import Ledger
 from mien.reason.predicates import Predicate
+from mien.reason.vocabulary import TIME_US
 
 Found = Literal["supported", "contradicted", "not checkable"]
 
@@ -51,12 +52,18 @@ class Index:
         return self._evidence[track]
 
     def assessed(self, p: Predicate) -> list[Assessment]:
-        """The assessments of the claim's track that lie in its span by more than half."""
+        """The assessments of the claim's track that lie in its span by more than half; else a short one beside it."""
         key = (p.track, p.span)
         if key not in self._known:
             rows = self.by_track.get(p.track, ())
-            self._known[key] = [a for a in rows if 2 * a.span.overlap_us(p.span) > a.span.duration_us]
+            inside = [a for a in rows if 2 * a.span.overlap_us(p.span) > a.span.duration_us]
+            # Of an assessment shorter than a second, half may be lost within the tolerance of time.
+            self._known[key] = inside or [a for a in rows if a.span.overlap_us(p.span) and _near(a.span, p.span)]
         return self._known[key]
+
+
+def _near(a: Span, b: Span) -> bool:
+    return abs(a.start_us - b.start_us) <= TIME_US and abs(a.end_us - b.end_us) <= TIME_US
 
 
 def index(ledger: Ledger) -> Index:
