@@ -15,17 +15,16 @@ from mien.train.learnt import Confirmation, held, with_people
 from mien.train.votes import Rows, folds, read
 
 STATES = ("distress", "pleasure", "calm")
-NONE = np.full(3, np.nan)
 
 
 def planted(people=8, each=30, seed=0) -> Rows:
-    """`face` mistakes distress for pleasure as often as not, `voice` is good, `noise` knows nothing."""
+    """`face` mostly names the next state instead, `voice` is fair and often missing, `noise` knows nothing."""
     rng = np.random.default_rng(seed)
     n = people * each
     state = rng.integers(0, 3, n)
     seen = {
-        "face": np.array([[0.45, 0.45, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]]),
-        "voice": np.array([[0.7, 0.15, 0.15], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]]),
+        "face": np.array([[0.2, 0.6, 0.2], [0.2, 0.2, 0.6], [0.6, 0.2, 0.2]]),
+        "voice": np.array([[0.6, 0.2, 0.2], [0.2, 0.6, 0.2], [0.2, 0.2, 0.6]]),
         "noise": np.full((3, 3), 1 / 3),
     }
     votes = {name: np.array([rng.multinomial(4, p[c]) for c in state]).astype(float) for name, p in seen.items()}
@@ -34,17 +33,18 @@ def planted(people=8, each=30, seed=0) -> Rows:
     return Rows(STATES, person, np.eye(3)[state], votes, np.full(n, ""), np.full((n, 2), np.nan))
 
 
+def only(rows, name):
+    return {n: x if n == name else x * np.nan for n, x in rows.sources.items()}
+
+
 def test_what_was_planted_is_found():
     rows, fresh = planted(12, 60), planted(12, 60, seed=1)
     matrix = fit(rows.sources, rows.truth, Recipe("matrix", 0.001))
     mine = losses(matrix(fresh.sources), fresh.truth).mean()
-    assert mine < losses(fit(rows.sources, rows.truth, Recipe("weight", 0.0))(fresh.sources), fresh.truth).mean()
-    noise = {
-        "noise": fresh.sources["noise"],
-        "face": fresh.sources["face"] * np.nan,
-        "voice": fresh.sources["voice"] * np.nan,
-    }
-    np.testing.assert_allclose(matrix(noise), np.tile(matrix.prior, (len(fresh), 1)), atol=0.15)  # noise moves little
+    one = fit(rows.sources, rows.truth, Recipe("weight", 0.0))
+    assert mine < losses(one(fresh.sources), fresh.truth).mean() - 0.05
+    heard = {name: np.abs(matrix(only(fresh, name)) - matrix.prior).mean() for name in fresh.sources}
+    assert heard["noise"] < 0.25 * heard["face"]
     gone = {name: x * np.nan for name, x in fresh.sources.items()}
     np.testing.assert_allclose(matrix(gone), np.tile(matrix.prior, (len(fresh), 1)), atol=1e-12)  # missing: nothing
     wrong = {**fresh.sources, "voice": fresh.sources["voice"][::-1]}
@@ -71,7 +71,7 @@ def test_the_slope_is_the_slope():
 
 
 def test_training_keeps_people_apart_and_writes_what_it_measured():
-    rows = planted()
+    rows = planted(5)
     trained = train(rows, level=0.8)
     by = {x.name: x for x in trained.lines}
     assert set(by) >= {OURS, "voice alone", "product", "logistic stacking", "Dempster-Shafer, normalised"}
@@ -79,12 +79,12 @@ def test_training_keeps_people_apart_and_writes_what_it_measured():
     assert by[OURS].log_loss < by["face alone"].log_loss
     assert by[OURS].interval[0] < by[OURS].log_loss < by[OURS].interval[1]
     config = trained.config
-    assert (config.made.people, config.made.rows, set(config.calibration)) == (8, 240, {"face", "voice", "noise"})
+    assert (config.made.people, config.made.rows, set(config.calibration)) == (5, 150, {"face", "voice", "noise"})
     assert (config.weights.face, config.weights.others["noise"], config.weights.expected) == (
         1.0, 1.0, ("face", "noise", "voice"),
     )  # fmt: skip
     assert config.conformal is not None
-    assert (config.conformal.people, config.conformal.out_of_fold) == (8, True)
+    assert (config.conformal.people, config.conformal.out_of_fold) == (5, True)
     for fit_rows, test_rows in folds(rows.person):
         assert not set(rows.person[fit_rows]) & set(rows.person[test_rows])
 
@@ -170,7 +170,7 @@ def test_the_command_writes_a_file_that_a_project_reads(tmp_path, monkeypatch):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mien.toml").write_text('[project]\ncontext = "research"\n')
-    path = table(tmp_path / "rows.csv", planted(5, 12))
+    path = table(tmp_path / "rows.csv", planted(4, 10))
     done = CliRunner().invoke(app, ["train", "fusion", str(path), "--json"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["lines"][0]["name"] == OURS
@@ -178,5 +178,5 @@ def test_the_command_writes_a_file_that_a_project_reads(tmp_path, monkeypatch):
     assert config.fusion == held(tmp_path / "fusion.toml")
     assert origins["fusion.calibration.voice.concentration"] == "fusion.toml"
     assert "leave" not in (tmp_path / "fusion-card.md").read_text()
-    assert "5 people" in (tmp_path / "fusion-card.md").read_text()
+    assert "4 people" in (tmp_path / "fusion-card.md").read_text()
     assert CliRunner().invoke(app, ["train", "fusion", str(tmp_path / "none.csv")]).exit_code != 0
