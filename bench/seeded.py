@@ -11,6 +11,7 @@ import json
 import warnings
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def deepface(folder: Path) -> None:
 
 
 def hsemotion(file: str, side: int, width: float, depth: float, outs: int, folder: Path) -> None:
-    import transformers
+    transformers: Any = import_module("transformers")  # its constructors are typed more narrowly than they are
 
     config = transformers.EfficientNetConfig(
         image_size=side, width_coefficient=width, depth_coefficient=depth, hidden_dim=round(1280 * width),
@@ -81,7 +82,8 @@ def hsemotion(file: str, side: int, width: float, depth: float, outs: int, folde
 
 def detr(folder: Path) -> None:
     import torch
-    import transformers
+
+    transformers: Any = import_module("transformers")
 
     model = transformers.RTDetrForObjectDetection(transformers.RTDetrConfig(num_labels=80)).eval()
     sown(model.model.backbone)
@@ -99,7 +101,7 @@ def detr(folder: Path) -> None:
 
 
 def videomae(folder: Path) -> None:
-    import transformers
+    transformers: Any = import_module("transformers")
 
     from mien.models.weights.folders import INDEX, index
 
@@ -131,7 +133,7 @@ def speech_onnx(folder: Path) -> None:
 
 
 def _speech(family: str) -> Any:
-    import transformers
+    transformers: Any = import_module("transformers")
 
     return getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")()).eval()
 
@@ -143,7 +145,8 @@ def _door(folder: Path) -> None:
 def yamnet(folder: Path) -> None:
     """MobileNet v1 on log-mel patches `[n 96 64]`, as published (Plakal & Ellis, 2019)."""
     import torch
-    import transformers
+
+    transformers: Any = import_module("transformers")
 
     config = transformers.MobileNetV1Config(num_channels=1, image_size=96, num_labels=521)
     inner = _logits(sown(transformers.MobileNetV1ForImageClassification(config)))
@@ -202,7 +205,8 @@ def cnn14(folder: Path) -> None:
 def smollm(folder: Path) -> None:
     """A Llama of SmolLM2-135M's size over bytes."""
     import tokenizers
-    import transformers
+
+    transformers: Any = import_module("transformers")
 
     from mien.models.weights.folders import INDEX, index
 
