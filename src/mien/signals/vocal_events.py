@@ -105,10 +105,9 @@ def vocal_events(
         around = level[near][quiet[near]]
         bed = float(np.median(around)) if len(around) * step_s >= 2 * rules.guard_s else -math.inf
         base = max(float(np.median(floor[start:end])), bed)
-        before = rows[joined[k - 1][1]][1] if k else 0
-        after = rows[joined[k + 1][0]][0] if k + 1 < len(joined) else len(level)
-        low_row = max(start - reach, (start + before) // 2, 0)
-        high_row = min(end + reach, (end + after + 1) // 2, len(level))
+        middle_before = (rows[joined[k - 1][1]][1] + start) // 2 if k else 0
+        middle_after = (end + rows[joined[k + 1][0]][0]) // 2 if k + 1 < len(joined) else len(level)
+        low_row, high_row = max(start - reach, middle_before), min(end + reach, middle_after)
         shown = level[low_row:high_row]
         for p, q in _parts(shown, start - low_row, end - low_row, base, bed, join, rules, step_s):
             a, b = p + low_row, q + low_row

@@ -88,6 +88,18 @@ def test_a_detector_that_joins_two_bursts_is_taken_apart():
     assert [round(e.span.start_us / 1e6 - 5, 1) for e in events] == [3.0, 4.3]
 
 
+def test_events_never_overlap_and_reach_to_the_ends_of_the_sound():
+    t = np.arange(3 * RATE) / RATE
+    one_sound = 0.1 * sum(np.sin(2 * np.pi * 300 * k * t) for k in range(1, 8)) * (1 + 0.5 * np.sin(2 * np.pi * t))
+    quiet = 1e-3 * np.random.default_rng(0).standard_normal(5 * RATE)
+    spans = [(5.3, 6.0), (6.413, 7.75)]
+    events = found(np.concatenate([quiet, one_sound]), spans, late_s=0, held_s=0, speech=True)
+    assert len(events) == 2
+    assert all(a.span.end_us <= b.span.start_us for a, b in pairwise(events))
+    assert events[0].span.start_us / 1e6 - 5 == pytest.approx(5, abs=0.05)
+    assert events[-1].span.end_us / 1e6 - 5 == pytest.approx(8, abs=0.05)
+
+
 def test_what_the_level_does_not_show_keeps_the_detectors_edges():
     noise = 0.1 * np.random.default_rng(0).standard_normal(12 * RATE)
     (event,) = found(noise, [(4, 5)], late_s=0, held_s=0, speech=True)
