@@ -136,7 +136,7 @@ def certified(rows: Rows, posterior: np.ndarray) -> list[str]:
     return [
         "Conformal sets over actors, 45 to calibrate on and 46 to measure on, 50 halvings, scores out of fold:",
         "",
-        "| level | coverage of a vote | of the tenth-percentile actor | states in the set | bound if sets could be empty |",
+        "| level | coverage of a vote | of the 10th-percentile actor | states in a set | bound, were sets ever empty |",
         "|---" * 5 + "|",
         *told,
     ]
