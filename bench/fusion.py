@@ -229,7 +229,7 @@ def coverage_of_people(
         p, y = people(rng, n + 20)
         u = rng.random(p.shape[:2])
         s = scores(p.reshape(-1, p.shape[2]), u=u.ravel())[np.arange(y.size), y.ravel()].reshape(y.shape)
-        limit = threshold(s[:n].ravel(), np.repeat(np.arange(n), s.shape[1]).tolist(), level)
+        limit = threshold(s[:n].ravel(), np.repeat(np.arange(n), p.shape[1]).tolist(), level)
         hits.append(float((s[n:] <= limit).mean()))
     return float(np.mean(hits)), (level, level + 2 / (n + 1))
 
