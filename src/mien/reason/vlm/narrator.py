@@ -94,11 +94,11 @@ def narrator_ask(
         "claims": {"type": "array", "items": claim_schema(ledger), "maxItems": MOST_CLAIMS},
         "conclusion": {"type": "integer", "minimum": -1, "maximum": MOST_CLAIMS - 1},
         "review": {"type": "boolean"},
-        "review_why": {"type": "string", "maxLength": LONGEST_REMARK},
+        "review_why": {"type": "string"},
     }
     if remarks:
         one = closed(
-            {"at": {"type": "string", "pattern": CLOCK}, "text": {"type": "string", "maxLength": LONGEST_REMARK}}
+            {"at": {"type": "string", "pattern": CLOCK}, "text": {"type": "string"}}
         )
         fields["remarks"] = {"type": "array", "items": one, "maxItems": MOST_REMARKS}
     told = REMARKS if remarks else REMARKS[REMARKS.index("review:") :]
