@@ -12,7 +12,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from mien.core import Asks, Device, MienError, Observation, WeightFiles
@@ -20,7 +19,6 @@ from mien.evaluate.audit import audit_project, figures
 from mien.pipeline import Project
 from mien.pipeline.answers import attempts
 from mien.pipeline.reasoning import Terms, reason_clips
-from mien.pipeline.shown import blurred
 
 pytestmark = pytest.mark.slow
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "models"))
@@ -89,7 +87,7 @@ def test_a_real_small_model_goes_through_the_whole_contract(project):
     model = LlamaCpp.open(files, LlamaCpp.Config(context_tokens=8192, repairs=0), Device(threads=2))
     before = numbers(project)
     try:
-        done = reason_clips(project, Terms("language.llamacpp", max_tokens=400, budget=400), model=model)
+        done = reason_clips(project, Terms("language.llamacpp", max_tokens=100, budget=200), model=model)
     finally:
         model.close()
     assert numbers(project) == before
@@ -98,15 +96,6 @@ def test_a_real_small_model_goes_through_the_whole_contract(project):
     (figure,) = [f for f in figures(list(audit_project(project.store))) if f.engine == done.engine]
     assert figure.auditable.n == len(held) >= 1
     print(f"SmolLM2: {figure.auditable}, {figure.statuses}, {json.dumps([a.reason for a in held])}")
-
-
-def test_what_a_model_is_shown_of_a_face_is_a_few_cells():
-    image = np.random.default_rng(0).integers(0, 255, (120, 120, 3), dtype=np.uint8)
-    out = blurred(image, np.array([[40, 40, 80, 80]], np.float32))
-    assert np.array_equal(out[:20], image[:20])
-    seen, true = (np.abs(np.diff(x[40:80, 40:80].astype(float), axis=0)).mean() for x in (out, image))
-    assert seen < 0.1 * true
-    assert image is not out
 
 
 def test_a_clip_that_the_gate_holds_back_shows_no_picture(project):
