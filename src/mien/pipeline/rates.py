@@ -20,7 +20,7 @@ HERE, SHIPPED = "this project", "reference"
 REFERENCE_MS = {
     "faces": 191.9, "objects": 172.3, "sound": 135.0, "explicit": 120.1, "pose": 116.1, "expression": 63.7,
     "landmarks": 55.4, "motion": 45.2, "quality": 19.8, "scene": 19.6, "age": 12.3, "voice": 9.3, "assess": 3.5,
-    "signals": 1.8, "body": 1.8, "affect": 1.4, "claims": 0.9,
+    "signals": 1.8, "body": 1.8, "affect": 1.4, "claims": 0.9, "sources": 0.3,
 }  # fmt: skip
 UNKNOWN_MS = 50.0  # a stage that nobody has measured yet
 REFERENCE_FPS = 5.0

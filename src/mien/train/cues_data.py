@@ -94,8 +94,8 @@ class Cues:
         path.parent.mkdir(parents=True, exist_ok=True)
         sizes = np.array([x.shape[-2] if x.ndim > 1 else 0 for x in self.x])
         flat = np.concatenate(self.x, axis=-2) if self.x[0].ndim > 1 else np.stack(self.x)
-        groups = {f"group.{name}": values for name, values in self.groups.items()}
-        np.savez(path, x=flat.astype(np.float16), sizes=sizes, label=self.label, person=self.person, **groups)
+        named: dict[str, Any] = {f"group.{name}": values for name, values in self.groups.items()}
+        np.savez(path, x=flat.astype(np.float16), sizes=sizes, label=self.label, person=self.person, **named)
 
     @classmethod
     def load(cls, path: Path) -> Cues:

@@ -23,7 +23,7 @@ from mien.pipeline.rates import (
 )
 from mien.pipeline.rows import table
 from mien.pipeline.stack import Stack
-from mien.pipeline.stale import states_of
+from mien.pipeline.stale import ABSENT, states_of
 from mien.store import StageResult, StageRow, Store
 
 OFF = ("words", "events", "descriptors", "actions")  # by default
@@ -76,7 +76,7 @@ def keys_of(clip, held, config):
         if applies(stage, held, stack.has):
             params = {n: analysis[n] for n in stage.params}
             labels = [stack.label(slot) for slot in (*stage.slots, *stage.maybe)]
-            read = [keys[n] for n in stage.needs]
+            read = [keys.get(n, ABSENT) for n in stage.needs]
             keys[stage.name] = digest(stage.name, stage.version, params, clip.id, read, labels)
     return keys
 

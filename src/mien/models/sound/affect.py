@@ -184,7 +184,7 @@ class VoiceArousal:
     def tiny(cls) -> Self:
         """A seeded line: right shapes, no meaning."""
         size = len(prosody.NAMES)
-        weight = np.random.default_rng(0).standard_normal(size).astype(np.float32) / 60
+        weight = (np.random.default_rng(0).standard_normal(size) / 60).astype(np.float32)
         half = np.full(1, 0.5, np.float32)
         return cls(Arousal(np.zeros(size, np.float32), np.ones(size, np.float32), weight, half * 0, half))
 

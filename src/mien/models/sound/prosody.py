@@ -58,7 +58,7 @@ def prosody(samples: F32) -> F32:
     level = np.maximum(level - level.max(), FLOOR_DB).astype(np.float64)
     heard = level > HEARD_DB
     curves, voiced = _curves(power[heard])
-    t_s = np.flatnonzero(heard) * (HOP / SAMPLE_RATE_HZ)
+    t_s = np.flatnonzero(heard).astype(np.float64) * (HOP / SAMPLE_RATE_HZ)
     rows = np.concatenate([_statistics(curves[voiced, :1], t_s[voiced]), _statistics(curves[:, 1:], t_s)])
     whole = _whole(level, heard, voiced)
     return np.nan_to_num(np.concatenate([rows.ravel(), whole])).astype(np.float32)

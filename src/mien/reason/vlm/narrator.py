@@ -97,9 +97,7 @@ def narrator_ask(
         "review_why": {"type": "string"},
     }
     if remarks:
-        one = closed(
-            {"at": {"type": "string", "pattern": CLOCK}, "text": {"type": "string"}}
-        )
+        one = closed({"at": {"type": "string", "pattern": CLOCK}, "text": {"type": "string"}})
         fields["remarks"] = {"type": "array", "items": one, "maxItems": MOST_REMARKS}
     told = REMARKS if remarks else REMARKS[REMARKS.index("review:") :]
     system = joined(RULES, CONCLUSION, told, forms(affect=not observables_only))
