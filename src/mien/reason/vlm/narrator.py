@@ -13,7 +13,6 @@ from mien.reason.vlm.prompts import (
     CLAIMS,
     CLOCK,
     LONGEST_REMARK,
-    MOST_CLAIMS,
     MOST_REMARKS,
     NO_ORDERS,
     Shown,
@@ -91,8 +90,8 @@ def narrator_ask(
         ledger, shown = observables(ledger), replace(shown, frames=None)
     remarks = not observables_only and shown.frames is not None
     fields: dict[str, Any] = {
-        "claims": {"type": "array", "items": claim_schema(ledger), "maxItems": MOST_CLAIMS},
-        "conclusion": {"type": "integer", "minimum": -1, "maximum": MOST_CLAIMS - 1},
+        "claims": {"type": "array", "items": claim_schema(ledger)},
+        "conclusion": {"type": "integer", "minimum": -1},
         "review": {"type": "boolean"},
         "review_why": {"type": "string"},
     }

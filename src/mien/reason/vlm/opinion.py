@@ -20,7 +20,6 @@ from mien.reason.vlm.narrator import AttemptStatus, attempt_status
 from mien.reason.vlm.prompts import (
     CLAIMS,
     CLOCK,
-    MOST_CLAIMS,
     NO_ORDERS,
     Shown,
     about,
@@ -86,7 +85,7 @@ def opinion_ask(ledger: Ledger, states: Sequence[str], shown: Shown, *, budget: 
     )
     fields = {
         "readings": {"type": "array", "items": one, "minItems": 1, "maxItems": MOST_READINGS},
-        "claims": {"type": "array", "items": claim_schema(seen), "maxItems": MOST_CLAIMS},
+        "claims": {"type": "array", "items": claim_schema(seen)},
         "review": {"type": "boolean"},
     }
     user = joined(
