@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mien.core import Embeddings, Landmarks
-from mien.models.sound.whisper import WhisperVoice
+from mien.models.sound.whisper import COLUMNS, WhisperVoice
 from mien.models.vision.faces.landmarks import FaceMesh
 from mien.pipeline import Project
 
@@ -44,7 +44,7 @@ def planted(monkeypatch):
     mesh = FaceMesh.run
 
     def voice(self, batch):
-        made = rng.standard_normal((len(batch), 768)).astype(np.float32)
+        made = rng.standard_normal((len(batch), COLUMNS)).astype(np.float32)
         vectors.extend(made.copy())
         return Embeddings(made)
 

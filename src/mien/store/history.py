@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import MISSING, dataclass, fields, replace
@@ -23,7 +22,7 @@ FLOOR = "history_floor"
 DDL = """
 CREATE TABLE IF NOT EXISTS past (
   unit TEXT NOT NULL, stage TEXT NOT NULL, run_id TEXT NOT NULL, until TEXT NOT NULL, source TEXT NOT NULL,
-  key TEXT NOT NULL, state TEXT NOT NULL, ms REAL, records BLOB NOT NULL, PRIMARY KEY (unit, stage, run_id)
+  key TEXT NOT NULL, state TEXT NOT NULL, ms REAL, records TEXT NOT NULL, PRIMARY KEY (unit, stage, run_id)
 );
 CREATE INDEX IF NOT EXISTS past_source ON past (source);
 CREATE INDEX IF NOT EXISTS past_until ON past (until);
@@ -58,10 +57,10 @@ def supersede(db: sqlite3.Connection, unit: str, stage: str, until: str) -> None
     if not found and row[3] is None:
         return
     clip = db.execute("SELECT source_sha FROM clips WHERE id=?", (unit,)).fetchone()
-    text = json.dumps(found, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
     db.execute(
         "INSERT OR REPLACE INTO past VALUES (?,?,?,?,?,?,?,?,?)",
-        (unit, stage, row[0], until, clip[0] if clip else unit, *row[1:], zlib.compress(text)),
+        (unit, stage, row[0], until, clip[0] if clip else unit, *row[1:], text),
     )
 
 
@@ -113,8 +112,8 @@ class AsOf:
     def clips(self, source_sha: str) -> list[Clip]:
         """Clips of a source on which anything was done, in order of time."""
         held = [dict(r) for r in self._db.execute("SELECT * FROM clips WHERE source_sha = ?", (source_sha,))]
-        for (blob,) in self._db.execute("SELECT records FROM past WHERE unit = ?", (source_sha,)):
-            held += _decoded(blob).get(TABLES[Clip], ())
+        for (text,) in self._db.execute("SELECT records FROM past WHERE unit = ?", (source_sha,)):
+            held += json.loads(text).get(TABLES[Clip], ())
         found = {row["id"]: from_row(Clip, row) for row in held if row["id"] in self._units}
         return sorted(found.values(), key=lambda c: (c.span, c.id))
 
@@ -127,7 +126,7 @@ class AsOf:
         for stage in self._past.get(clip_id, ()):
             asked = (clip_id, stage, self._then[clip_id, stage].run_id)
             found = self._db.execute("SELECT records FROM past WHERE unit=? AND stage=? AND run_id=?", asked)
-            for table, rows in _decoded(found.fetchone()[0]).items():
+            for table, rows in json.loads(found.fetchone()[0]).items():
                 held[table] += rows
         return {k: [(row["_stage"], _record(k, row)) for row in held[TABLES[k]]] for k in KEPT}
 
@@ -144,7 +143,3 @@ def _record(kind: type[Any], row: dict[str, Any]) -> Any:
     absent = [name for name, _, sql in columns(kind) if sql != "span" and name not in row]
     known = {f.name: f.default for f in fields(kind) if f.name in absent and f.default is not MISSING}
     return replace(from_row(kind, dict.fromkeys(absent) | row), **known)
-
-
-def _decoded(blob: bytes) -> dict[str, list[dict[str, Any]]]:
-    return json.loads(zlib.decompress(blob))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mien.models.vision import expression as networks
+from mien.models.vision.faces import expression as networks
 from mien.signals.descriptors import NAMES, Descriptors
 from mien.signals.prototypes import LABELS, POPULATION, PROTOTYPES, PrototypeConfig, expression
 

@@ -279,7 +279,7 @@ def test_nothing_runs_in_the_child_either_and_no_draft_stays(tmp_path: Path) -> 
 
 def test_the_child_can_open_nothing_once_the_door_is_shut(tmp_path: Path) -> None:
     code = (
-        "import socket, os\nfrom mien.models.weights import bringing\nbringing._lock(bringing.Limits(), 10)\n"
+        "import socket, os\nfrom mien.models.weights.reading import bringing\nbringing._lock(bringing.Limits(), 10)\n"
         "for what in (lambda: open('x', 'w'), lambda: open(os.devnull), socket.socket, os.pipe):\n"
         "    try:\n        what()\n    except OSError as error:\n        print(error.errno)\n"
     )
