@@ -206,7 +206,7 @@ def test_a_project_of_store_version_1_is_brought_up(tmp_path):
     db.executescript(
         "CREATE TABLE items (id TEXT, origin TEXT, source_shas TEXT, _unit TEXT NOT NULL, _stage TEXT NOT NULL, "
         "PRIMARY KEY (id)) WITHOUT ROWID; CREATE TABLE verdicts (key TEXT PRIMARY KEY);"
-        "CREATE TABLE assessments (id TEXT PRIMARY KEY, _unit TEXT, _stage TEXT);"
+        "CREATE TABLE assessments (id TEXT PRIMARY KEY, clip_id TEXT, track_id TEXT, _unit TEXT, _stage TEXT);"
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;"
         "INSERT INTO meta VALUES ('schema_sha256', 'old');"
         "INSERT INTO items VALUES ('item-1', '/x/a.mp4', '[\"s\"]', 's', 'input'); PRAGMA user_version=1;"
