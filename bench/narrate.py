@@ -21,16 +21,16 @@ from mien.pipeline.reasoning import Role, Terms, reason_clips
 from mien.reason import CHECKS, Ledger, reason
 from mien.testing.ledgers import Invented, invented
 
-CLIPS, WINDOWS = 3, 3
+CLIPS, WINDOWS = 1, 3
 ROLES: tuple[Role, ...] = ("narrator", "opinion")
 
 
 def main(args: list[str]) -> list[str]:
-    """`[CLIPS]`: how many, default 3."""
+    """`[CLIPS]`: how many, default 1."""
     count = next((int(a) for a in args if a.isdigit()), CLIPS)
     made = [invented(n, 1, WINDOWS) for n in range(count)]
     lines = [
-        f"{count} invented clips of {WINDOWS} windows; one answer each, temperature 0, 700 tokens at most.", "",
+        f"{count} invented clips of {WINDOWS} windows; one answer each, temperature 0, 400 tokens at most.", "",
         "| engine | role | attempts | auditable (95 %) | read / cut / other | claims | without a finding | s each |",
         "|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -49,7 +49,7 @@ def main(args: list[str]) -> list[str]:
             projects = [_project(m) for m in made]
             started = time.perf_counter()
             for project in projects:
-                reason_clips(project, Terms("language.llamacpp", role, budget=800, max_tokens=700), model=model)
+                reason_clips(project, Terms("language.llamacpp", role, budget=600, max_tokens=400), model=model)
             each = (time.perf_counter() - started) / count
             lines.append(_row("SmolLM2-135M Q4_1, guided", role, projects, each))
     finally:
