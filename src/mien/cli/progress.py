@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +16,42 @@ from mien.pipeline import Event, Listener
 
 @contextmanager
 def listening(as_json: bool) -> Iterator[Listener]:
-    """A listener for one run: JSON lines on stdout (each `stage` line is durable by then), or a bar on stderr."""
+    """A listener for one run: JSON lines on stdout (each `stage` line is durable by then), or a bar on stderr.
+
+    A Ctrl-C that the interpreter swallowed is raised again at the next event.
+    """
+    with _shown(as_json) as listener, _interruptible(listener) as heard:
+        yield heard
+
+
+@contextmanager
+def _interruptible(listener: Listener) -> Iterator[Listener]:
+    """Python prints and forgets a KeyboardInterrupt that comes in a `__del__` or a weakref's callback: remember it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield listener
+        return
+    asked = threading.Event()
+
+    def note(signum: int, frame: object) -> None:
+        asked.set()
+        raise KeyboardInterrupt
+
+    def listen(event: Event) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        listener(event)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield listen
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if asked.is_set():
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def _shown(as_json: bool) -> Iterator[Listener]:
     if as_json:
         yield _json_lines
         return
