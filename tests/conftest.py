@@ -6,8 +6,12 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
+# No verdict of a test depends on how busy the machine is.
+settings.register_profile("mien", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mien")
 
 
 def sample(name: str) -> Path:

@@ -75,6 +75,15 @@ class Body(Strict):
     interaction: InteractionConfig = InteractionConfig()
 
 
+class Running(Strict):
+    """Who does the work; changes no result."""
+
+    runner: Literal["auto", "inline", "process"] = Field(
+        "auto", description="this process, or one per core where there is enough to do"
+    )
+    workers: Annotated[int, Ge(0), Le(256)] = Field(0, description="processes; 0: by cores, cards and memory")
+
+
 class History(Strict):
     """What is kept of results that later runs replaced (decision 0014)."""
 
@@ -101,6 +110,7 @@ class Config(BaseSettings):
     opinions: Opinions = Opinions()  # pyright: ignore[reportCallIssue]
     inputs: Inputs = Inputs()
     annotate: dict[str, Annotation] = Field({}, description="fields that an instruct model fills, by name")
+    run: Running = Running()  # pyright: ignore[reportCallIssue]
     history: History = History()  # pyright: ignore[reportCallIssue]
     egress: EgressTerms = EgressTerms()  # pyright: ignore[reportCallIssue]
 

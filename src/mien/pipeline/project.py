@@ -13,10 +13,10 @@ from typing import Any, Self
 from mien.core import VERSION, Clip, Context, Failure, Item, MienError, Run, Source, digest
 from mien.core.records import Observation
 from mien.pipeline.config import FILE, Config, find_root, load, starter
+from mien.pipeline.engine.run import Runner, utc_now
 from mien.pipeline.events import Listener, silent
 from mien.pipeline.forecast import Forecast, discovered, forecast
 from mien.pipeline.inputs import Vault, affected, discover
-from mien.pipeline.run import Runner, utc_now
 from mien.policy import CONTEXTS, EXPLICIT_LIMIT, MISSING_CONTEXT, WAITING_CODE
 from mien.store import Store
 

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 from mien.core import Run
 from mien.pipeline.config import Config
+from mien.pipeline.engine.work import LINES, SOUNDS
 from mien.pipeline.plan import BY_NAME
 from mien.pipeline.stack import Stack
-from mien.pipeline.work import LINES, SOUNDS
 from mien.store import Store
 
 HERE, SHIPPED = "this project", "reference"

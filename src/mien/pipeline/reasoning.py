@@ -35,9 +35,9 @@ from mien.core import (
 from mien.models.weights import open_adapter
 from mien.pipeline.annotate import PREFIX, questioned
 from mien.pipeline.answers import Attempt, Opened, attempts_table, engine_of, stage_of
+from mien.pipeline.engine.run import utc_now
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.project import Project
-from mien.pipeline.run import utc_now
 from mien.pipeline.shown import stills
 from mien.pipeline.stack import Stack
 from mien.policy import affect_allowed, emotion_words, forbidden_words

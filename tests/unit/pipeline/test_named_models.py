@@ -9,11 +9,11 @@ import pytest
 
 from mien.core import Affect, Boxes, Clip, Distribution, FacePeople, Frames, MienError, Scalars, Span
 from mien.pipeline.config import Analysis, Config
+from mien.pipeline.engine.work import LINES, lines_of
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.boxes import Tracked
 from mien.pipeline.stages.expression import ExpressionPass
 from mien.pipeline.stages.vision import AgePass, ExplicitPass
-from mien.pipeline.work import LINES, lines_of
 from mien.policy.identity import REFUSED
 
 STEP = 200_000

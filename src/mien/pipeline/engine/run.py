@@ -1,13 +1,13 @@
-"""The inline runner: registers inputs, cuts clips, runs exactly the stages whose results are missing or changed.
+"""The runner: registers inputs, cuts clips, gives out exactly the stages whose results are missing or changed.
 
-Every result is committed on its own; a kill or Ctrl-C at any moment leaves a consistent project, and the next run goes
-on from there. A failed item is a row, never an exception through the run.
+One process plans and commits; who does the media stages is a crew's business (`mien.pipeline.engine.task`). Every
+result is committed on its own; a kill or Ctrl-C at any moment leaves a consistent project, and the next run goes on
+from there. A failed item is a row, never an exception through the run.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import dataclasses
 import datetime
 import logging
@@ -21,6 +21,11 @@ from mien.core import Clip, MienError, Source, Track, clip_id, digest
 from mien.core.records import Assessment, Observation
 from mien.media import Cut, Decoder, Scanning, hash_file, judge
 from mien.pipeline.config import Config
+from mien.pipeline.engine.crew import crew_for
+from mien.pipeline.engine.hand import Inline, present
+from mien.pipeline.engine.heap import one_heap
+from mien.pipeline.engine.task import ClipTask, Crew, Finished
+from mien.pipeline.engine.work import bug, reads
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import STAGES, Stage, applies, check_plan, cutting
@@ -31,12 +36,12 @@ from mien.pipeline.stages.compare import STAGE, compared
 from mien.pipeline.stages.derive import View, affect_stage, claims_stage, signals_stage
 from mien.pipeline.stages.sources import sources_stage
 from mien.pipeline.stale import ABSENT, stage_key, values_of
-from mien.pipeline.work import bug, media_work
 from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed
 from mien.policy.identity import identity_permit
 from mien.store import StageResult, Store
 
 log = logging.getLogger("mien")
+STORED = ("sound", "objects", "faces")  # whose tables other media stages read
 SILENT_DBFS = -90.0  # below the quantisation noise of 16 bits
 
 
@@ -49,13 +54,15 @@ class Runner:
 
     def __init__(self, store: Store, config: Config, *, run_id: str, listener: Listener = silent) -> None:
         check_plan()
-        _one_arena()
+        one_heap()
         self._store, self._config, self._run_id, self._tell = store, config, run_id, listener
         self._permit = identity_permit(config.context, config.identity)
         self._stack, self._values = Stack(config), values_of(config)
         self._stack.register(store)
         self.done = self.failed = self.waiting = 0
-        self._total_s = self._before_s = 0.0
+        self._total_s = self._done_s = 0.0
+        self._crew: Crew | None = None
+        self._under_way: dict[str, _Open] = {}
 
     def require_weights(self) -> None:
         """Raise `weights.missing` before any decoding if a model of the stack is not on this machine."""
@@ -126,19 +133,27 @@ class Runner:
         self._tell(Event("plan", total_s=self._total_s, text=f"{len(sources)} source(s)"))
         for source in sources:
             self._tell(Event("source", source.sha256, text=Path(source.path).name))
-            try:
-                with contextlib.ExitStack() as closing:
-                    self._source(source, _Media(source, closing))
-            except MienError as error:
-                if error.code.startswith("store."):
-                    raise  # the project itself cannot be written: no later source would fare better
-                self._fail(source.sha256, "clips", "", error, keep=[source])
-            except Exception as error:
-                log.exception("source %s", source.sha256)
-                self._fail(source.sha256, "clips", "", bug(error), keep=[source])
-            self._before_s += source.duration_us / 1e6
+            reached_s = self._done_s
+            with self._guarded(source):
+                self._source(source)
+            if not any(o.source is source for o in self._under_way.values()):
+                self._done_s = max(self._done_s, reached_s + source.duration_us / 1e6)
+        self._settle(wait_for_all=True)
         self._compare()
         self._tell(Event("done", done_s=self._total_s, total_s=self._total_s))
+
+    @contextlib.contextmanager
+    def _guarded(self, source: Source) -> Iterator[None]:
+        """What goes wrong with a source is a failure of that source."""
+        try:
+            yield
+        except MienError as error:
+            if error.code.startswith("store."):
+                raise  # the project itself cannot be written: no later source would fare better
+            self._fail(source.sha256, "clips", "", error, keep=[source])
+        except Exception as error:
+            log.exception("source %s", source.sha256)
+            self._fail(source.sha256, "clips", "", bug(error), keep=[source])
 
     def _compare(self) -> None:
         """Hold every clip against the others; the whole project in one commit."""
@@ -151,12 +166,14 @@ class Runner:
         self._store.commit_all(results, run_id=self._run_id, at_utc=utc_now())
 
     def close(self) -> None:
+        if self._crew is not None:
+            self._crew.close()
         self._stack.close()
 
-    def _source(self, source: Source, media: _Media) -> None:
+    def _source(self, source: Source) -> None:
         with contextlib.closing(self._clips(source)) as clips:
             for clip in clips:
-                self._clip(clip, source, media)
+                self._clip(clip, source)
 
     def _clips(self, source: Source) -> Generator[Clip]:
         """The clips of a source: the stored ones, or new ones as its scan finds them.
@@ -171,10 +188,9 @@ class Runner:
             if held.state == "ok":
                 yield from sorted(self._store.all(Clip, "source_sha = ?", (sha,)), key=lambda c: c.span)
             return
-        loading = threading.Thread(target=self._stack.preload, daemon=True)
-        loading.start()  # models load while the first clip is being found
+        self._load()
         clips: list[Clip] = []
-        with Scanning(_present(source), max_us) as scanning:
+        with Scanning(present(source), max_us) as scanning:
             found = iter(scanning)
             while (cut := self._scanned(found, source, key)) is not None:
                 clips.append(Clip(clip_id(sha, cut.span, cutter), sha, *cut, cutter))
@@ -194,6 +210,7 @@ class Runner:
         try:
             return next(found, None)
         except MienError as error:
+            self._settle(wait_for_all=True)
             status = judge(error)
             gone = dataclasses.replace(source, state=status.state, code=status.code)
             self._forget_clips(source.sha256, set())
@@ -208,7 +225,8 @@ class Runner:
 
     # ------------------------------------------------------------ one clip
 
-    def _clip(self, clip: Clip, source: Source, media: _Media) -> None:
+    def _clip(self, clip: Clip, source: Source) -> None:
+        """Give out the media stages that are missing; the derived ones follow when those are committed."""
         keys: dict[str, str] = {}
         stale: list[Stage] = []
         for stage in STAGES:
@@ -219,12 +237,77 @@ class Runner:
                 continue
             elif self._stale(stage, clip, keys, {s.name for s in stale}):
                 stale.append(stage)
-        if stale:
-            self._media(clip, stale, keys, media)
+        opened = _Open(clip, source, keys)
+        if not stale:
+            self._derive(opened)
+            return
+        try:
+            task = self._task(opened, tuple(s.name for s in stale))
+        except MienError as error:
+            for stage in stale:
+                self._fail(clip.id, stage.name, keys[stage.name], error)
+            self._derive(opened)
+            return
+        crew = self._working()
+        while not crew.room:
+            self._settle()
+        self._under_way[clip.id] = opened
+        crew.give(task)
+        self._take(crew.finished(wait=False))
+
+    def _task(self, opened: _Open, stages: tuple[str, ...]) -> ClipTask:
+        read = reads(stages)
+        held = {name: self._store.table(f"{name}/{opened.clip.id}") for name in STORED if name in read}
+        rows = self._store.all(Observation, "clip_id = ?", (opened.clip.id,)) if "sound" in read else ()
+        return ClipTask(opened.clip, opened.source, stages, held, tuple(rows))
+
+    def _working(self) -> Crew:
+        """The crew, called together when there is first something to do: by how much is left."""
+        if self._crew is None:
+            self._crew = crew_for(self._config, self._stack, self._left_s(), self._reached)
+        return self._crew
+
+    def _left_s(self) -> float:
+        return self._total_s - self._done_s
+
+    def _load(self) -> None:
+        """Models load while the first clip is being found, where they will be used here."""
+        crew = self._working()
+        if isinstance(crew, Inline):
+            threading.Thread(target=self._stack.preload, daemon=True).start()
+
+    def _settle(self, *, wait_for_all: bool = False) -> None:
+        """Wait until something has come back (or everything) and commit it."""
+        while self._crew is not None and self._crew.busy:
+            self._take(self._crew.finished(wait=True))
+            if not wait_for_all:
+                return
+
+    def _take(self, finished: Iterable[Finished]) -> None:
+        for done in finished:
+            opened = self._under_way.pop(done.task.clip.id)
+            with self._guarded(opened.source):
+                self._keep(opened, done)
+                self._derive(opened)
+
+    def _keep(self, opened: _Open, finished: Finished) -> None:
+        """Commit each media stage by itself; one that failed leaves the others' results."""
+        clip = opened.clip
+        for stage, done in finished.outcomes.items():
+            if isinstance(done, MienError):
+                self._fail(clip.id, stage, opened.keys[stage], done)
+            else:
+                result = StageResult(clip.id, stage, opened.keys[stage], done.records, done.tables)
+                note = self._permit if stage == "faces" else None
+                self._commit(dataclasses.replace(result, ms=round(done.ms, 3), note=note))
+
+    def _derive(self, opened: _Open) -> None:
+        clip, keys = opened.clip, opened.keys
         for stage in STAGES:
             if stage.kind == "derived" and stage.name not in keys and self._stale(stage, clip, keys, set()):
                 self._try(clip, stage, keys[stage.name], lambda s=stage: self._derived(clip, s))
-        self._progress(clip, clip.span.end_us)
+        self._done_s += clip.span.duration_us / 1e6
+        self._tell(Event("progress", clip.id, done_s=self._done_s, total_s=self._total_s))
 
     def _stale(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> bool:
         """Note the stage's key; True when its result is missing or was made of something else.
@@ -241,28 +324,6 @@ class Runner:
             self._wait(clip, stage, key)
             return False
         return True
-
-    def _media(self, clip: Clip, stages: list[Stage], keys: dict[str, str], media: _Media) -> None:
-        """Run the stale media stages together and commit each; one that fails leaves the others' results."""
-        outcomes = media_work(
-            clip,
-            [s.name for s in stages],
-            {s.name: s.needs for s in STAGES},
-            lambda: media.decoder,
-            self._stack,
-            self._config.analysis,
-            lambda stage: self._store.table(f"{stage}/{clip.id}"),
-            lambda: self._store.all(Observation, "clip_id = ?", (clip.id,)),
-            lambda t_us: self._progress(clip, t_us),
-        )
-        for stage in stages:
-            done = outcomes[stage.name]
-            if isinstance(done, MienError):
-                self._fail(clip.id, stage.name, keys[stage.name], done)
-            else:
-                result = StageResult(clip.id, stage.name, keys[stage.name], done.records, done.tables)
-                note = self._permit if stage.name == "faces" else None
-                self._commit(dataclasses.replace(result, ms=round(done.ms, 3), note=note))
 
     def _derived(self, clip: Clip, stage: Stage) -> tuple[list[Any], dict[str, Any]]:
         where = ("clip_id = ?", (clip.id,))
@@ -354,35 +415,15 @@ class Runner:
         if held is not None and held.state != "off":
             self._commit(StageResult(clip.id, stage.name, ABSENT, state="off"))
 
-    def _progress(self, clip: Clip, t_us: int) -> None:
-        self._tell(Event("progress", clip.id, done_s=self._before_s + t_us / 1e6, total_s=self._total_s))
+    def _reached(self, task: ClipTask, t_us: int) -> None:
+        done_s = self._done_s + (t_us - task.clip.span.start_us) / 1e6
+        self._tell(Event("progress", task.clip.id, done_s=done_s, total_s=self._total_s))
 
 
-class _Media:
-    """The decoder of one source, opened when first needed."""
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Open:
+    """A clip under way and the keys of its stages."""
 
-    def __init__(self, source: Source, closing: contextlib.ExitStack) -> None:
-        self._source, self._closing, self._held = source, closing, None
-
-    @property
-    def decoder(self) -> Any:
-        if self._held is None:
-            self._held = self._closing.enter_context(Decoder(_present(self._source)))
-        return self._held
-
-
-def _present(source: Source) -> Path:
-    path = Path(source.path)
-    if not path.exists():
-        raise MienError(
-            "media.not-found",
-            f"{path.name} is no longer where it was registered",
-            "bring it back, or run again with its new path",
-        )
-    return path
-
-
-def _one_arena() -> None:
-    """One heap for all threads (glibc): each thread's own would keep what it once freed, and memory would creep up."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(-8, 1)  # M_ARENA_MAX
+    clip: Clip
+    source: Source
+    keys: dict[str, str]

@@ -1,8 +1,9 @@
-"""Doing the media stages of one clip: picture passes side by side, sound beside them. Computes; commits nothing.
+"""Doing the media stages of one clip. Computes; commits nothing.
 
-The decoding child works ahead; three lines of passes (objects and bodies · faces and what needs them · motion and the
-gate) each take batches from a short queue of their own, and the sound is analysed meanwhile. So both cores stay busy
-although every network call has one thread. Results do not depend on the interleaving: a pass sees its batches in order.
+Side by side: three lines of passes (objects and bodies · faces and what needs them · motion and the gate) each take
+batches from a short queue of their own, and the sound is analysed meanwhile. So both cores stay busy with one clip
+although every network call has one thread. One after another: all in the caller's thread, where other processes do
+other clips. Results do not depend on it: a pass sees the same batches in the same order.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain
 from typing import Any
 
 from mien.core import Clip, FacePeople, Frames, MienError, Sound
 from mien.core.records import Observation
 from mien.pipeline.config import Analysis
+from mien.pipeline.engine.task import ClipTask, Done, Outcome
+from mien.pipeline.plan import BY_NAME
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.boxes import FacesPass, Finder, StoredBoxes, Tracked
 from mien.pipeline.stages.hearing import descriptors_pass, events_pass
@@ -37,18 +41,6 @@ HEARD = {"events": events_pass, "descriptors": descriptors_pass}  # they need no
 AHEAD = 2  # batches a line may lag behind the decoder
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
-    """A stage's records and tables, and the time it took (its line may have shared the cores)."""
-
-    records: list[Any]
-    tables: dict[str, Any]
-    ms: float
-
-
-Outcome = Done | MienError
-
-
 class _Line(threading.Thread):
     """Passes that take each batch one after another, in a thread of their own.
 
@@ -56,11 +48,10 @@ class _Line(threading.Thread):
     """
 
     def __init__(
-        self, names: list[str], needs: dict[str, tuple[str, ...]], stored: dict[str, Finder], clip: Clip, stack: Stack,
-        analysis: Analysis,
-    ) -> None:  # fmt: skip
+        self, names: list[str], stored: dict[str, Finder], clip: Clip, stack: Stack, analysis: Analysis
+    ) -> None:
         super().__init__(name=f"mien-{names[0]}", daemon=True)
-        self.names, self._needs = names, needs
+        self.names = names
         self.inbox: queue.Queue[Frames | None] = queue.Queue(AHEAD)
         self.broken: dict[str, MienError] = {}
         self.spent = dict.fromkeys(names, 0.0)
@@ -71,8 +62,13 @@ class _Line(threading.Thread):
         self._finders = {n: w for n, w in self.passes.items() if n in FINDERS} | stored
 
     def run(self) -> None:
+        self.work(iter(self.inbox.get, None))
+
+    def work(self, batches: Iterable[Frames]) -> None:
+        """Take every batch, then close the identity window."""
         try:
-            self._feed()
+            for frames in batches:
+                self._feed(frames)
             self._rejoin()
         finally:
             if isinstance(faces := self._finders.get("faces"), FacesPass):
@@ -88,21 +84,22 @@ class _Line(threading.Thread):
                     if hasattr(work, "renumber"):
                         work.renumber(joined)
 
-    def _feed(self) -> None:
-        while (frames := self.inbox.get()) is not None:
-            found: dict[str, Tracked] = {}
-            for name, finder in self._finders.items():
-                if name not in self.broken:
-                    with self._guarded(name):
-                        found[name] = finder.find(frames)
-            for name, work in self.passes.items():
-                if name not in self.broken:
-                    with self._guarded(name):
-                        if isinstance(work, AgePass):
-                            work.beside(frames, found.get("objects"))
-                        work.feed(frames, next((found[n] for n in (name, *self._needs[name]) if n in found), None))
+    def _feed(self, frames: Frames) -> None:
+        found: dict[str, Tracked] = {}
+        for name, finder in self._finders.items():
+            if name not in self.broken:
+                with self._guarded(name):
+                    found[name] = finder.find(frames)
+        for name, work in self.passes.items():
+            if name not in self.broken:
+                with self._guarded(name):
+                    if isinstance(work, AgePass):
+                        work.beside(frames, found.get("objects"))
+                    needed = (name, *BY_NAME[name].needs)
+                    work.feed(frames, next((found[n] for n in needed if n in found), None))
 
-    def outcome(self, name: str, needs: tuple[str, ...]) -> Outcome:
+    def outcome(self, name: str) -> Outcome:
+        needs = BY_NAME[name].needs
         error = self.broken.get(name) or next((self.broken[n] for n in needs if n in self.broken), None)
         if error:
             return error
@@ -133,57 +130,84 @@ def lines_of(stack: Stack) -> tuple[tuple[str, ...], ...]:
     return LINES
 
 
+def reads(stages: Sequence[str]) -> set[str]:
+    """The stages whose stored results these read."""
+    wanted = {n for s in stages for n in BY_NAME[s].needs} | ({"objects"} if "age" in stages else set())
+    return wanted - set(stages)
+
+
 def media_work(
-    clip: Clip,
-    names: list[str],
-    needs: dict[str, tuple[str, ...]],
+    task: ClipTask,
     decoder: Callable[[], Any],
     stack: Stack,
     analysis: Analysis,
-    stored: Callable[[str], Any],
-    stored_rows: Callable[[], list[Observation]],
     progress: Callable[[int], None],
+    *,
+    side_by_side: bool = True,
 ) -> dict[str, Outcome]:
-    """Outcome of each named media stage of a clip.
+    """Outcome of each media stage of a task.
 
     Args:
-        needs: stage → stages it reads. decoder: opens or returns the source's decoder.
-        stored, stored_rows: earlier results (tables by stage), asked for only where the stage that makes them is
-            not among `names`.
-        progress: gets the time reached, in µs.
+        decoder: opens or returns the source's decoder. progress: gets the time reached, in µs.
+        side_by_side: passes and sound share the cores by threads of this process.
     """
     heard: dict[str, Outcome] = {}
-    sounds = [n for n in SOUNDS if n in names]
     threads: list[threading.Thread] = []
     lines: list[_Line] = []
     try:
         opened = decoder()
-        if sounds:
-            grid = None if "sound" in names else stored("sound")
-            rows = None if "sound" in names else stored_rows()
-            args = (clip, sounds, opened.sound(clip.span), stack, rows, grid, heard)
-            threads.append(threading.Thread(target=_listen, args=args, name="mien-sound", daemon=True))
-        for members in lines_of(stack):
-            mine = [n for n in members if n in names]
-            if mine:
-                asked = {f for n in mine for f in (*needs[n], *(("objects",) if n == "age" else ())) if f in members}
-                held: dict[str, Finder] = {f: StoredBoxes(stored(f)) for f in FINDERS if f in asked and f not in mine}
-                lines.append(_Line(mine, needs, held, clip, stack, analysis))
-        threads += lines
-        for thread in threads:
-            thread.start()
-        for frames in opened.frames(clip.span, analysis.fps, analysis.max_side_px) if lines else ():
-            for line in lines:
-                line.inbox.put(frames)
-            progress(int(frames.t_us[-1]))
+        listening = _listening(task, opened, stack, heard)
+        lines += _lines(task, stack, analysis, side_by_side)
+        batches = opened.frames(task.clip.span, analysis.fps, analysis.max_side_px) if lines else ()
+        if side_by_side:
+            threads += [threading.Thread(target=work, name="mien-sound", daemon=True) for work in listening]
+            threads += lines
+            for thread in threads:
+                thread.start()
+            for frames in _told(batches, progress):
+                for line in lines:
+                    line.inbox.put(frames)
+        else:
+            for work in listening:
+                work()
+            for line in lines:  # one at most
+                line.work(_told(batches, progress))
     except MienError as error:
-        return dict.fromkeys(names, error)
+        return dict.fromkeys(task.stages, error)
     except Exception as error:
-        log.exception("media of %s", clip.id)
-        return dict.fromkeys(names, bug(error))
+        log.exception("media of %s", task.clip.id)
+        return dict.fromkeys(task.stages, bug(error))
     finally:
         _end(threads, lines)
-    return heard | {name: line.outcome(name, needs[name]) for line in lines for name in line.names}
+    return heard | {name: line.outcome(name) for line in lines for name in line.names}
+
+
+def _listening(task: ClipTask, opened: Any, stack: Stack, heard: dict[str, Outcome]) -> list[Callable[[], None]]:
+    """The work on the sound, or none."""
+    names = [n for n in SOUNDS if n in task.stages]
+    if not names:
+        return []
+    rows, grid = (None, None) if "sound" in names else (list(task.rows), task.tables.get("sound"))
+    return [partial(_listen, task.clip, names, opened.sound(task.clip.span), stack, rows, grid, heard)]
+
+
+def _lines(task: ClipTask, stack: Stack, analysis: Analysis, side_by_side: bool) -> list[_Line]:
+    """The passes over pictures, by line; in one line where they run one after another."""
+    members = lines_of(stack)
+    lines: list[_Line] = []
+    for names in members if side_by_side else (tuple(chain(*members)),):
+        mine = [n for n in names if n in task.stages]
+        if mine:
+            held = reads(mine) & set(names)
+            finders: dict[str, Finder] = {f: StoredBoxes(task.tables.get(f)) for f in FINDERS if f in held}
+            lines.append(_Line(mine, finders, task.clip, stack, analysis))
+    return lines
+
+
+def _told(batches: Iterable[Frames], progress: Callable[[int], None]) -> Iterator[Frames]:
+    for frames in batches:
+        yield frames
+        progress(int(frames.t_us[-1]))
 
 
 def _end(threads: list[threading.Thread], lines: list[_Line]) -> None:

@@ -1,0 +1,8 @@
+"""How the stages of clips get done: one ledger and one stage code, in this process, in several, or on a cluster.
+
+What may enter: the runner, what it hands to those that work (`ClipTask`), and those (`inline`, `process`, `ray`).
+"""
+
+from mien.pipeline.engine.run import Runner, utc_now
+
+__all__ = ["Runner", "utc_now"]

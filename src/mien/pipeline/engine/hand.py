@@ -1,0 +1,84 @@
+"""One pair of hands: does tasks in this process, with a stack of models and the decoder of the last source."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mien.core import MienError, Source
+from mien.media import Decoder
+from mien.pipeline.config import Analysis
+from mien.pipeline.engine.task import ClipTask, Finished
+from mien.pipeline.engine.work import media_work
+from mien.pipeline.stack import Stack
+
+
+class Hand:
+    """Does one task at a time.
+
+    `side_by_side`: with threads of this process, so that one clip keeps several cores busy.
+    """
+
+    def __init__(self, stack: Stack, analysis: Analysis, *, side_by_side: bool) -> None:
+        self._stack, self._analysis, self._side_by_side = stack, analysis, side_by_side
+        self._sha = ""
+        self._decoder: Decoder | None = None
+
+    def do(self, task: ClipTask, progress: Callable[[int], None]) -> Finished:
+        """The outcome of each stage; never raises for a bad clip."""
+        outcomes = media_work(
+            task,
+            lambda: self._opened(task.source),
+            self._stack,
+            self._analysis,
+            progress,
+            side_by_side=self._side_by_side,
+        )
+        if any(isinstance(o, MienError) and o.code.startswith("media.") for o in outcomes.values()):
+            self.close()  # the next clip gets a new decoder
+        return Finished(task, outcomes)
+
+    def _opened(self, source: Source) -> Any:
+        if self._decoder is None or self._sha != source.sha256:
+            self.close()
+            self._decoder, self._sha = Decoder(present(source)), source.sha256
+        return self._decoder
+
+    def close(self) -> None:
+        """Close the decoder; the stack belongs to whoever gave it."""
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+
+def present(source: Source) -> Path:
+    """Where a source lies. Raises `media.not-found` when it is there no longer."""
+    path = Path(source.path)
+    if not path.exists():
+        raise MienError(
+            "media.not-found",
+            f"{path.name} is no longer where it was registered",
+            "bring it back, or run again with its new path",
+        )
+    return path
+
+
+class Inline:
+    """A crew of one, in this process: a task is done when it is given."""
+
+    def __init__(self, hand: Hand, progress: Callable[[ClipTask, int], None]) -> None:
+        self._hand, self._progress = hand, progress
+        self._done: list[Finished] = []
+
+    room, busy = True, False
+
+    def give(self, task: ClipTask) -> None:
+        self._done.append(self._hand.do(task, lambda t_us: self._progress(task, t_us)))
+
+    def finished(self, *, wait: bool) -> list[Finished]:
+        done, self._done = self._done, []
+        return done
+
+    def close(self) -> None:
+        self._hand.close()

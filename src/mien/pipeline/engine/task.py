@@ -1,0 +1,73 @@
+"""What is handed to those that do media stages, and what comes back: rows and paths, never frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from mien.core import Clip, MienError, Source
+from mien.core.records import Observation
+
+
+@dataclass(frozen=True, slots=True)
+class ClipTask:
+    """Media stages to do on one clip.
+
+    Attributes:
+        stages: their names, in the order of the plan.
+        tables: earlier results, as `STAGE` → table, of the stages that these read and that are up to date.
+        rows: the clip's observations, where a stage reads those.
+    """
+
+    clip: Clip
+    source: Source
+    stages: tuple[str, ...]
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    rows: tuple[Observation, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """A stage's records and tables, and the time it took (others may have shared the cores)."""
+
+    records: list[Any]
+    tables: dict[str, Any]
+    ms: float
+
+
+Outcome = Done | MienError
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A task and the outcome of each of its stages."""
+
+    task: ClipTask
+    outcomes: Mapping[str, Outcome]
+
+
+class Crew(Protocol):
+    """Who does tasks. Called from one thread; nothing here touches the store."""
+
+    @property
+    def room(self) -> bool:
+        """Whether another task may be given now: a bounded queue, so that planning does not run away."""
+        ...
+
+    def give(self, task: ClipTask) -> None:
+        """Take a task; only where there is room."""
+        ...
+
+    def finished(self, *, wait: bool) -> list[Finished]:
+        """What has come back since; with `wait`, at least one unless nothing is under way."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is under way."""
+        ...
+
+    def close(self) -> None:
+        """End now; what is under way is lost. May be called twice."""
+        ...

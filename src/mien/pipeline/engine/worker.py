@@ -1,0 +1,60 @@
+"""A worker of the process crew: `python -P -m mien.pipeline.engine.worker FD`. Does tasks until the line is closed.
+
+It never sees the store. What it is sent and sends back are our own records and Arrow tables, pickled: both ends are
+one program on one machine, and the line is an unnamed pair of sockets.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection
+from typing import Any
+
+TELL_S = 0.5
+
+
+def main(argv: list[str]) -> None:
+    """First a `Config` comes, then tasks; back go `("progress", t_us)` and `("finished", Finished)`."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+    line: Connection[Any, Any] = Connection(int(argv[0]))
+    with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        _serve(line)
+    # Nothing is left to save here, and native threads sometimes abort an orderly end.
+    os._exit(0)
+
+
+def _serve(line: Connection[Any, Any]) -> None:
+    from mien.pipeline.engine.hand import Hand
+    from mien.pipeline.engine.heap import one_heap
+    from mien.pipeline.stack import Stack
+
+    one_heap()
+    config = line.recv()
+    told = 0.0
+
+    def progress(t_us: int) -> None:
+        nonlocal told
+        if time.monotonic() >= told + TELL_S:
+            told = time.monotonic()
+            line.send(("progress", t_us))
+
+    hand = Hand(Stack(config), config.analysis, side_by_side=False)
+    while True:
+        line.send(("finished", hand.do(line.recv(), progress)))
+
+
+def _end_with(parent: int) -> None:
+    """Work for nobody ends with whoever asked for it, however that ended."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
