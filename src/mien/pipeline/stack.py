@@ -31,9 +31,10 @@ class Stack:
         MienError: `models.unknown`, `config.invalid` when a slot names what does not exist or fit.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, threads: int | None = None) -> None:
+        """`threads`: at most so many at a time in a model's call; None: as configured."""
         self._config = config
-        self._device = Device(config.analysis.device, config.analysis.threads)
+        self._device = Device(config.analysis.device, threads or config.analysis.threads)
         self._open: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._specs: dict[str, tuple[AdapterSpec, Any]] = {}

@@ -44,7 +44,7 @@ def _serve(line: Connection[Any, Any]) -> None:
             told = time.monotonic()
             line.send(("progress", t_us))
 
-    hand = Hand(Stack(config), config.analysis, side_by_side=False)
+    hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False)
     while True:
         line.send(("finished", hand.do(line.recv(), progress)))
 
