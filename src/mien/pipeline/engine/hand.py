@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ class Hand:
         self._stack, self._analysis, self._side_by_side = stack, analysis, side_by_side
         self._sha = ""
         self._decoder: Decoder | None = None
+
+    def prepare(self) -> None:
+        """Open the models that any clip needs."""
+        self._stack.preload()
 
     def do(self, task: ClipTask, progress: Callable[[int], None]) -> Finished:
         """The outcome of each stage; never raises for a bad clip."""
@@ -72,6 +77,9 @@ class Inline:
         self._done: list[Finished] = []
 
     room, busy = True, False
+
+    def prepare(self) -> None:
+        threading.Thread(target=self._hand.prepare, daemon=True).start()
 
     def give(self, task: ClipTask) -> None:
         self._done.append(self._hand.do(task, lambda t_us: self._progress(task, t_us)))

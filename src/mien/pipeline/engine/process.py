@@ -6,6 +6,7 @@ alone, and only a clip that kills two becomes a failure. What waited on its tabl
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -77,6 +78,12 @@ class Processes:
     @property
     def busy(self) -> bool:
         return bool(self._lost) or any(w.tasks for w in self._workers)
+
+    def prepare(self) -> None:
+        if not self._workers:
+            for _ in range(self._most):
+                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # noticed when it is given a task
+                    self._start().line.send(None)
 
     def give(self, task: ClipTask) -> None:
         free = min(self._workers, key=lambda w: len(w.tasks), default=None)

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import datetime
 import logging
-import threading
 import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,7 +21,7 @@ from mien.core.records import Assessment, Observation
 from mien.media import Cut, Decoder, Scanning, hash_file, judge
 from mien.pipeline.config import Config
 from mien.pipeline.engine.crew import crew_for
-from mien.pipeline.engine.hand import Inline, present
+from mien.pipeline.engine.hand import present
 from mien.pipeline.engine.heap import one_heap
 from mien.pipeline.engine.task import ClipTask, Crew, Finished
 from mien.pipeline.engine.work import bug, reads
@@ -188,7 +187,7 @@ class Runner:
             if held.state == "ok":
                 yield from sorted(self._store.all(Clip, "source_sha = ?", (sha,)), key=lambda c: c.span)
             return
-        self._load()
+        self._working().prepare()  # while the first clip is being found
         clips: list[Clip] = []
         with Scanning(present(source), max_us) as scanning:
             found = iter(scanning)
@@ -269,12 +268,6 @@ class Runner:
 
     def _left_s(self) -> float:
         return self._total_s - self._done_s
-
-    def _load(self) -> None:
-        """Models load while the first clip is being found, where they will be used here."""
-        crew = self._working()
-        if isinstance(crew, Inline):
-            threading.Thread(target=self._stack.preload, daemon=True).start()
 
     def _settle(self, *, wait_for_all: bool = False) -> None:
         """Wait until something has come back (or everything) and commit it."""

@@ -55,6 +55,10 @@ class Crew(Protocol):
         """Whether another task may be given now: a bounded queue, so that planning does not run away."""
         ...
 
+    def prepare(self) -> None:
+        """Load the models that a new clip needs, beside whatever goes on."""
+        ...
+
     def give(self, task: ClipTask) -> None:
         """Take a task; only where there is room."""
         ...

@@ -19,7 +19,10 @@ TELL_S = 0.5
 
 
 def main(argv: list[str]) -> None:
-    """First a `Config` comes, then tasks; back go `("progress", t_us)` and `("finished", Finished)`."""
+    """First a `Config` comes, then tasks, or None: load what any clip needs.
+
+    Back go `("progress", t_us)` and `("finished", Finished)`.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     line: Connection[Any, Any] = Connection(int(argv[0]))
@@ -46,7 +49,11 @@ def _serve(line: Connection[Any, Any]) -> None:
 
     hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False)
     while True:
-        line.send(("finished", hand.do(line.recv(), progress)))
+        task = line.recv()
+        if task is None:
+            hand.prepare()
+        else:
+            line.send(("finished", hand.do(task, progress)))
 
 
 def _end_with(parent: int) -> None:
