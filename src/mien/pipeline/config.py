@@ -81,6 +81,9 @@ class Running(Strict):
     runner: Literal["auto", "inline", "process"] = Field(
         "auto", description="this process, or one per core where there is enough to do"
     )
+    order: Literal["auto", "clip", "stage"] = Field(
+        "auto", description="all models on one clip, or one model on all clips where memory is short"
+    )
     workers: Annotated[int, Ge(0), Le(256)] = Field(0, description="processes; 0: by cores, cards and memory")
 
 

@@ -73,6 +73,8 @@ def states_of(
         row = held.get(stage.name)
         if row is not None and row.key == key:
             found[stage.name] = _HELD.get(row.state, "done")
+        elif stage.kind != "derived" and any(after.get(need) == "failed" for need in stage.needs):
+            found[stage.name], after[stage.name] = "failed", "failed"
         elif stage.affect and not affect_allowed(config.context, subject_enrolled=False):
             found[stage.name], after[stage.name] = "waiting", WAITING_CODE
         else:

@@ -30,6 +30,10 @@ class Hand:
         """Open the models that any clip needs."""
         self._stack.preload()
 
+    def unload(self) -> None:
+        """Close the models; the next task opens those that it needs."""
+        self._stack.close()
+
     def do(self, task: ClipTask, progress: Callable[[int], None]) -> Finished:
         """The outcome of each stage; never raises for a bad clip."""
         outcomes = media_work(
@@ -87,6 +91,9 @@ class Inline:
     def finished(self, *, wait: bool) -> list[Finished]:
         done, self._done = self._done, []
         return done
+
+    def unload(self) -> None:
+        self._hand.unload()
 
     def close(self) -> None:
         self._hand.close()

@@ -19,7 +19,7 @@ from typing import Any
 
 from mien.core import MienError
 from mien.pipeline.config import Config
-from mien.pipeline.engine.task import ClipTask, Finished
+from mien.pipeline.engine.task import LOAD, UNLOAD, ClipTask, Finished
 
 log = logging.getLogger("mien")
 TABLE = 2  # tasks a worker has: the one it does, and the next, so that it never waits for the parent
@@ -82,8 +82,16 @@ class Processes:
     def prepare(self) -> None:
         if not self._workers:
             for _ in range(self._most):
-                with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # noticed when it is given a task
-                    self._start().line.send(None)
+                self._start()
+            self._order(LOAD)
+
+    def unload(self) -> None:
+        self._order(UNLOAD)
+
+    def _order(self, what: str) -> None:
+        for worker in self._workers:
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # noticed when it is given a task
+                worker.line.send(what)
 
     def give(self, task: ClipTask) -> None:
         free = min(self._workers, key=lambda w: len(w.tasks), default=None)

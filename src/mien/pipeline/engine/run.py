@@ -12,18 +12,19 @@ import dataclasses
 import datetime
 import logging
 import time
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mien.core import Clip, MienError, Source, Track, clip_id, digest
-from mien.core.records import Assessment, Observation
+from mien.core.records import Assessment, Failure, Observation
 from mien.media import Cut, Decoder, Scanning, hash_file, judge
 from mien.pipeline.config import Config
 from mien.pipeline.engine.crew import crew_for
 from mien.pipeline.engine.hand import present
 from mien.pipeline.engine.heap import one_heap
-from mien.pipeline.engine.task import ClipTask, Crew, Finished
+from mien.pipeline.engine.order import by_stage, groups
+from mien.pipeline.engine.task import ClipTask, Crew, Finished, Outcome
 from mien.pipeline.engine.work import bug, reads
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
@@ -62,6 +63,7 @@ class Runner:
         self._total_s = self._done_s = 0.0
         self._crew: Crew | None = None
         self._under_way: dict[str, _Open] = {}
+        self._share = (0, 1)  # which pass over all clips this is, of how many
 
     def require_weights(self) -> None:
         """Raise `weights.missing` before any decoding if a model of the stack is not on this machine."""
@@ -130,16 +132,33 @@ class Runner:
         sources = self._store.all(Source)
         self._total_s = sum(s.duration_us for s in sources) / 1e6
         self._tell(Event("plan", total_s=self._total_s, text=f"{len(sources)} source(s)"))
+        if by_stage(self._config, self._stack):
+            passes = groups(self._stack)
+            for at, only in enumerate(passes):
+                self._share = (at, len(passes) + 1)
+                sources = self._pass(sources, only)
+                self._working().unload()
+            self._share = (len(passes), len(passes) + 1)
+        self._pass(sources, None)
+        self._compare()
+        self._tell(Event("done", done_s=self._total_s, total_s=self._total_s))
+
+    def _pass(self, sources: Sequence[Source], only: frozenset[str] | None) -> list[Source]:
+        """Go over all clips of the sources once; the sources whose clips could be found."""
+        self._done_s = 0.0
+        found: list[Source] = []
         for source in sources:
             self._tell(Event("source", source.sha256, text=Path(source.path).name))
             reached_s = self._done_s
             with self._guarded(source):
-                self._source(source)
+                with contextlib.closing(self._clips(source)) as clips:
+                    for clip in clips:
+                        self._clip(clip, source, only)
+                found.append(source)
             if not any(o.source is source for o in self._under_way.values()):
                 self._done_s = max(self._done_s, reached_s + source.duration_us / 1e6)
         self._settle(wait_for_all=True)
-        self._compare()
-        self._tell(Event("done", done_s=self._total_s, total_s=self._total_s))
+        return found
 
     @contextlib.contextmanager
     def _guarded(self, source: Source) -> Iterator[None]:
@@ -168,11 +187,6 @@ class Runner:
         if self._crew is not None:
             self._crew.close()
         self._stack.close()
-
-    def _source(self, source: Source) -> None:
-        with contextlib.closing(self._clips(source)) as clips:
-            for clip in clips:
-                self._clip(clip, source)
 
     def _clips(self, source: Source) -> Generator[Clip]:
         """The clips of a source: the stored ones, or new ones as its scan finds them.
@@ -224,33 +238,48 @@ class Runner:
 
     # ------------------------------------------------------------ one clip
 
-    def _clip(self, clip: Clip, source: Source) -> None:
-        """Give out the media stages that are missing; the derived ones follow when those are committed."""
-        keys: dict[str, str] = {}
+    def _clip(self, clip: Clip, source: Source, only: frozenset[str] | None = None) -> None:
+        """Give out the media stages that are missing; the derived ones follow when those are committed.
+
+        `only`: give out no others, and derive nothing yet.
+        """
+        opened = _Open(clip, source, {}, derive=only is None)
         stale: list[Stage] = []
         for stage in STAGES:
             if not applies(stage, source, self._stack.has):
-                keys[stage.name] = ABSENT
+                opened.keys[stage.name] = ABSENT
                 self._withdraw(clip, stage)
             elif stage.kind == "derived":
                 continue
-            elif self._stale(stage, clip, keys, {s.name for s in stale}):
-                stale.append(stage)
-        opened = _Open(clip, source, keys)
-        if not stale:
-            self._derive(opened)
-            return
+            elif self._stale(stage, clip, opened.keys, {s.name for s in stale}):
+                if (error := self._broken(stage, clip, {s.name for s in stale})) is not None:
+                    self._fail(clip.id, stage.name, opened.keys[stage.name], error)
+                else:
+                    stale.append(stage)
+        given = tuple(s.name for s in stale if only is None or s.name in only)
+        if given:
+            self._give(opened, given)
+        else:
+            self._through(opened)
+
+    def _broken(self, stage: Stage, clip: Clip, pending: set[str]) -> MienError | None:
+        """Why a stage cannot be done: one that it reads has failed."""
+        for need in stage.needs:
+            if need not in pending:
+                for failed in self._store.all(Failure, "unit = ? AND stage = ?", (clip.id, need)):
+                    return MienError(failed.code, failed.message, failed.hint, retryable=failed.retryable)
+        return None
+
+    def _give(self, opened: _Open, stages: tuple[str, ...]) -> None:
         try:
-            task = self._task(opened, tuple(s.name for s in stale))
-        except MienError as error:
-            for stage in stale:
-                self._fail(clip.id, stage.name, keys[stage.name], error)
-            self._derive(opened)
+            task = self._task(opened, stages)
+        except MienError as error:  # a stored table is damaged
+            self._keep(opened, dict.fromkeys(stages, error))
             return
         crew = self._working()
         while not crew.room:
             self._settle()
-        self._under_way[clip.id] = opened
+        self._under_way[opened.clip.id] = opened
         crew.give(task)
         self._take(crew.finished(wait=False))
 
@@ -280,36 +309,41 @@ class Runner:
         for done in finished:
             opened = self._under_way.pop(done.task.clip.id)
             with self._guarded(opened.source):
-                self._keep(opened, done)
-                self._derive(opened)
+                self._keep(opened, done.outcomes)
 
-    def _keep(self, opened: _Open, finished: Finished) -> None:
+    def _keep(self, opened: _Open, outcomes: Mapping[str, Outcome]) -> None:
         """Commit each media stage by itself; one that failed leaves the others' results."""
-        clip = opened.clip
-        for stage, done in finished.outcomes.items():
+        clip, keys = opened.clip, opened.keys
+        for stage in (s for s in STAGES if s.name in outcomes):
+            done = outcomes[stage.name]
             if isinstance(done, MienError):
-                self._fail(clip.id, stage, opened.keys[stage], done)
+                keys[stage.name] = self._key(stage, clip, keys, set())  # what it read may have failed, too
+                self._fail(clip.id, stage.name, keys[stage.name], done)
             else:
-                result = StageResult(clip.id, stage, opened.keys[stage], done.records, done.tables)
-                note = self._permit if stage == "faces" else None
+                result = StageResult(clip.id, stage.name, keys[stage.name], done.records, done.tables)
+                note = self._permit if stage.name == "faces" else None
                 self._commit(dataclasses.replace(result, ms=round(done.ms, 3), note=note))
+        self._through(opened)
+
+    def _through(self, opened: _Open) -> None:
+        """The media stages of a clip that were asked for are settled."""
+        if opened.derive:
+            self._derive(opened)
+        self._done_s += opened.clip.span.duration_us / 1e6
+        self._progress(opened.clip, self._done_s)
 
     def _derive(self, opened: _Open) -> None:
         clip, keys = opened.clip, opened.keys
         for stage in STAGES:
             if stage.kind == "derived" and stage.name not in keys and self._stale(stage, clip, keys, set()):
                 self._try(clip, stage, keys[stage.name], lambda s=stage: self._derived(clip, s))
-        self._done_s += clip.span.duration_us / 1e6
-        self._tell(Event("progress", clip.id, done_s=self._done_s, total_s=self._total_s))
 
     def _stale(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> bool:
         """Note the stage's key; True when its result is missing or was made of something else.
 
         `pending`: stages that are about to run, and are expected to work.
         """
-        rows = {need: self._store.stage(clip.id, need) for need in stage.needs if need not in pending}
-        states = {need: row.state for need, row in rows.items() if row is not None}
-        key = keys[stage.name] = stage_key(stage, clip.id, keys, states, self._values, self._stack.label)
+        key = keys[stage.name] = self._key(stage, clip, keys, pending)
         held = self._store.stage(clip.id, stage.name)
         if held is not None and held.key == key:
             return False
@@ -317,6 +351,11 @@ class Runner:
             self._wait(clip, stage, key)
             return False
         return True
+
+    def _key(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> str:
+        rows = {need: self._store.stage(clip.id, need) for need in stage.needs if need not in pending}
+        states = {need: row.state for need, row in rows.items() if row is not None}
+        return stage_key(stage, clip.id, keys, states, self._values, self._stack.label)
 
     def _derived(self, clip: Clip, stage: Stage) -> tuple[list[Any], dict[str, Any]]:
         where = ("clip_id = ?", (clip.id,))
@@ -409,8 +448,11 @@ class Runner:
             self._commit(StageResult(clip.id, stage.name, ABSENT, state="off"))
 
     def _reached(self, task: ClipTask, t_us: int) -> None:
-        done_s = self._done_s + (t_us - task.clip.span.start_us) / 1e6
-        self._tell(Event("progress", task.clip.id, done_s=done_s, total_s=self._total_s))
+        self._progress(task.clip, self._done_s + (t_us - task.clip.span.start_us) / 1e6)
+
+    def _progress(self, clip: Clip, done_s: float) -> None:
+        at, passes = self._share
+        self._tell(Event("progress", clip.id, done_s=(at * self._total_s + done_s) / passes, total_s=self._total_s))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -420,3 +462,4 @@ class _Open:
     clip: Clip
     source: Source
     keys: dict[str, str]
+    derive: bool

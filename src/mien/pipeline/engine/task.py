@@ -37,6 +37,7 @@ class Done:
 
 
 Outcome = Done | MienError
+LOAD, UNLOAD = "load", "unload"  # what a worker may be told to do with its models
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Crew(Protocol):
     @property
     def busy(self) -> bool:
         """Whether something is under way."""
+        ...
+
+    def unload(self) -> None:
+        """Close all models; asked for only when nothing is under way."""
         ...
 
     def close(self) -> None:

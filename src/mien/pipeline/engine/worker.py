@@ -19,7 +19,7 @@ TELL_S = 0.5
 
 
 def main(argv: list[str]) -> None:
-    """First a `Config` comes, then tasks, or None: load what any clip needs.
+    """First a `Config` comes, then tasks, or what to do with the models (`LOAD`, `UNLOAD`).
 
     Back go `("progress", t_us)` and `("finished", Finished)`.
     """
@@ -35,6 +35,7 @@ def main(argv: list[str]) -> None:
 def _serve(line: Connection[Any, Any]) -> None:
     from mien.pipeline.engine.hand import Hand
     from mien.pipeline.engine.heap import one_heap
+    from mien.pipeline.engine.task import LOAD, UNLOAD
     from mien.pipeline.stack import Stack
 
     one_heap()
@@ -50,8 +51,10 @@ def _serve(line: Connection[Any, Any]) -> None:
     hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False)
     while True:
         task = line.recv()
-        if task is None:
+        if task == LOAD:
             hand.prepare()
+        elif task == UNLOAD:
+            hand.unload()
         else:
             line.send(("finished", hand.do(task, progress)))
 
