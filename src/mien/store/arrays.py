@@ -6,11 +6,11 @@ of faces or voices would be identifying (DESIGN: policy), and a test scans the d
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.core import Embeddings, MienError
+from mien.store import durable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,28 +42,10 @@ def check(table: Any) -> None:
 
 
 def write(table: pa.Table, path: Path) -> int:
-    """Write atomically and durably (temporary file, fsync, rename, fsync of the folder); returns the size in bytes."""
+    """Write atomically and durably (see `durable.write`); returns the size in bytes."""
     import pyarrow.parquet as pq
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    try:
-        with temporary.open("wb") as file:
-            pq.write_table(table, file, compression="zstd")
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.rename(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise MienError(
-            "store.write-failed", f"cannot write {path.name}: {error}", "free some disk space, then run again"
-        ) from error
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-    return path.stat().st_size
+    return durable.write(path, lambda file: pq.write_table(table, file, compression="zstd"))
 
 
 def read(path: Path) -> pa.Table:
