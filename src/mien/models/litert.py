@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core import Device, MienError
+from mien.core import Device, MienError, probe
 from mien.models.onnx import A, Array, B
 
 
@@ -51,12 +51,13 @@ class LiteNet:
         interpreter = self._interpreter()
         for detail, value in zip(interpreter.get_input_details(), inputs, strict=True):
             interpreter.set_tensor(detail["index"], value)
-        interpreter.invoke()
+        with probe.infer(self, *inputs):
+            interpreter.invoke()
         return [np.array(interpreter.get_tensor(o["index"])) for o in interpreter.get_output_details()]
 
     def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """`function` over items, several at once, results in order."""
-        return list(self._pool.map(function, items)) if self._pool else [function(item) for item in items]
+        return probe.mapped(self._pool, function, items)
 
     def close(self) -> None:
         if self._pool:

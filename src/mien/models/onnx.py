@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import Device, MienError
+from mien.core import Device, MienError, probe
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -55,12 +55,13 @@ class OnnxNet:
 
     def run(self, *inputs: Array) -> list[Array]:
         """One call of the network; outputs in the file's order."""
-        outputs = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
+        with probe.infer(self, *inputs):
+            outputs = self._session.run(None, dict(zip(self.inputs, inputs, strict=True)))
         return [np.asarray(output) for output in outputs]
 
     def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """`function` over items, several at once, results in order."""
-        return list(self._pool.map(function, items)) if self._pool else [function(item) for item in items]
+        return probe.mapped(self._pool, function, items)
 
     def close(self) -> None:
         if self._pool:

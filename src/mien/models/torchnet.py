@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core import Device, MienError, missing_extra
+from mien.core import Device, MienError, missing_extra, probe
 from mien.models.onnx import A, Array, B
 
 
@@ -127,7 +127,7 @@ class TorchNet:
             MienError: `models.not-finite` when an answer holds NaN or Inf although the input does not.
         """
         torch = self._torch
-        with torch.inference_mode():
+        with probe.infer(self, *inputs), torch.inference_mode():
             given = self._module(*(torch.from_numpy(np.ascontiguousarray(x)).to(self._device) for x in inputs))
         outputs = given if isinstance(given, tuple | list) else (given,)
         arrays = [np.asarray(o.float().cpu().numpy()) for o in outputs]
@@ -139,7 +139,7 @@ class TorchNet:
 
     def map(self, function: Callable[[A], B], items: Iterable[A]) -> list[B]:
         """`function` over items in order (the batch is the module's own business)."""
-        return [function(item) for item in items]
+        return probe.mapped(None, function, items)
 
     def close(self) -> None:
         self._module = None

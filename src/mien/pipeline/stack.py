@@ -8,7 +8,7 @@ import json
 import threading
 from typing import Any
 
-from mien.core import AdapterSpec, Device, Fingerprint, MienError, fingerprint
+from mien.core import AdapterSpec, Device, Fingerprint, MienError, fingerprint, probe
 from mien.models.weights import effective, load_adapters, open_adapter, resolve, unknown
 from mien.pipeline.config import Config
 from mien.policy.egress import EgressRules
@@ -111,13 +111,16 @@ class Stack:
 
     def get(self, slot: str) -> Any:
         """The opened adapter of a slot. Safe to call from several threads."""
-        with self._lock:
+        held = self._open.get(slot)
+        if held is not None:
+            return held
+        spec, settings = self._specs[slot]
+        with probe.span("load", spec.name), self._lock:
             if slot not in self._open:
                 import cv2
 
                 cv2.setNumThreads(1)  # frames are worked on side by side already
-                spec, settings = self._specs[slot]
-                self._open[slot] = open_adapter(spec.name, settings, self._device)
+                self._open[slot] = probe.watched(open_adapter(spec.name, settings, self._device), spec.name)
             return self._open[slot]
 
     def preload(self) -> None:

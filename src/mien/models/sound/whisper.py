@@ -28,6 +28,7 @@ from mien.core import (
     WeightFiles,
     Weights,
     adapter,
+    probe,
 )
 from mien.models.onnx import OnnxNet, stacked
 from mien.models.sound import prosody
@@ -158,7 +159,7 @@ class WhisperVoice:
 
     def run(self, batch: Sequence[Sound]) -> Embeddings:
         """Embeddings in the order of the sounds; each sound is encoded by itself."""
-        rows = list(self._pool.map(self._embed, batch)) if self._pool else [self._embed(sound) for sound in batch]
+        rows = probe.mapped(self._pool, self._embed, batch)
         return Embeddings(stacked(rows, (COLUMNS,)))
 
     def states(self, sound: Sound) -> States:

@@ -27,6 +27,7 @@ from mien.core import (
     WeightFiles,
     Words,
     adapter,
+    probe,
 )
 from mien.models.sound import whisper
 from mien.models.sound.whisper import WEIGHTS, log_mel
@@ -117,20 +118,22 @@ class WhisperWords:
         assert self._model is not None  # noqa: S101 — narrowed by the caller
         frames = mel.shape[1]
         padded = np.pad(mel, ((0, 0), (0, max(0, FRAMES - frames))), constant_values=FILL)
-        states = self._model.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(padded[None])))
-        said = self._model.generate(
-            states,
-            [[START, NO_TIMES]],
-            beam_size=self._config.beam,
-            max_length=LONGEST,
-            return_scores=True,
-            return_no_speech_prob=True,
-        )[0]
+        with probe.infer(self):
+            states = self._model.encode(ctranslate2.StorageView.from_array(np.ascontiguousarray(padded[None])))
+            said = self._model.generate(
+                states,
+                [[START, NO_TIMES]],
+                beam_size=self._config.beam,
+                max_length=LONGEST,
+                return_scores=True,
+                return_no_speech_prob=True,
+            )[0]
         tokens, ids = list(said.sequences[0]), list(said.sequences_ids[0])
         doubtful = said.no_speech_prob > self._config.no_speech and said.scores[0] < self._config.least_logprob
         if not tokens or doubtful or repeats(tokens):
             return []
-        aligned = self._model.align(states, [START_ID], [ids], [frames], median_filter_width=3)[0]
+        with probe.infer(self):
+            aligned = self._model.align(states, [START_ID], [ids], [frames], median_filter_width=3)[0]
         words = timed(tokens, aligned.alignments, aligned.text_token_probs)
         return words if words and np.mean([score for _, _, score, _ in words]) >= self._config.least_score else []
 

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from mien.core import AdapterSpec, Embeddings, Faces, MienError, Strict
+from mien.core import AdapterSpec, Embeddings, Faces, MienError, Strict, probe
 from mien.models.onnx import Array
 from mien.models.vision.geometry import F32
 
@@ -61,7 +61,8 @@ class BoundNet:
         binding = self._session.io_binding()
         binding.bind_input(self._input, "cpu", 0, np.float32, list(x.shape), x.ctypes.data)
         binding.bind_output(self._output, "cpu", 0, np.float32, [1, out.size], out.ctypes.data)
-        self._session.run_with_iobinding(binding)
+        with probe.infer(self):
+            self._session.run_with_iobinding(binding)
 
     def close(self) -> None:
         self._session = None
