@@ -124,6 +124,17 @@ def to_row(record: Any) -> tuple[str, dict[str, Any]]:
     return TABLES[type(record)], row
 
 
+@cache
+def insertion(record: type[Any]) -> str:
+    """The SQL that puts one row of this class, with its owner, in the place of an older one."""
+    names: list[str] = []
+    for name, _, sql in columns(record):
+        names += ["start_us", "end_us"] if sql == "span" else [name]
+    names += ["_unit", "_stage"]
+    marks = ",".join(f":{n}" for n in names)
+    return f"INSERT OR REPLACE INTO {TABLES[record]} ({','.join(names)}) VALUES ({marks})"  # noqa: S608 - our own names
+
+
 def from_row(record: type[R], row: dict[str, Any]) -> R:
     """The record a row holds."""
     values: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from mien.core import MienError, digest
 from mien.store import history
 from mien.store.rows import ddl
 
-STORE_VERSION = 4
+STORE_VERSION = 5
 
 LEDGER = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -20,11 +20,15 @@ CREATE TABLE IF NOT EXISTS arrays (
   name TEXT PRIMARY KEY, unit TEXT NOT NULL, stage TEXT NOT NULL, file TEXT NOT NULL, rows INTEGER NOT NULL,
   bytes INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS arrays_owner ON arrays (unit, stage);
+CREATE TABLE IF NOT EXISTS packed (name TEXT PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS adapters (
   fingerprint TEXT PRIMARY KEY, name TEXT NOT NULL, slot TEXT NOT NULL, weights_sha256 TEXT NOT NULL,
   config TEXT NOT NULL
 ) WITHOUT ROWID;
 """
+# An array is packed (`file` is empty) or a Parquet part; projects from before version 5 keep their parts until a stage
+# runs again.
 # Store version → what brings the one before it there; tables that are dropped held nothing in it.
 MIGRATIONS = {
     2: "ALTER TABLE items ADD COLUMN row TEXT; ALTER TABLE items ADD COLUMN given TEXT;"

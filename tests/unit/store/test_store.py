@@ -115,8 +115,19 @@ def test_every_record_class_has_a_table_with_a_column_for_each_field():
             assert all(dataclasses.fields(record))
 
 
-@pytest.mark.parametrize("on_disk", [True, False])
-def test_commit_replaces_exactly_what_the_stage_owned(tmp_path, on_disk):
+@pytest.fixture
+def in_files(monkeypatch):
+    """Every array becomes a file, as large ones do."""
+    monkeypatch.setattr("mien.store.arrays.PACKED_BYTES", 0)
+
+
+def packed(store: Store) -> list[str]:
+    return [row[0] for row in store.query("SELECT name FROM packed ORDER BY name")[1]]
+
+
+@pytest.mark.parametrize(("on_disk", "limit"), [(True, 0), (True, 65_536), (False, 65_536)])
+def test_commit_replaces_exactly_what_the_stage_owned(tmp_path, monkeypatch, on_disk, limit):
+    monkeypatch.setattr("mien.store.arrays.PACKED_BYTES", limit)
     with Store(tmp_path if on_disk else None, write=on_disk) as store:
         store.commit(
             StageResult("clip-a", "one", "k1", [observation(1), observation(2)], {"one/clip-a": table()}), **WHEN
@@ -129,7 +140,71 @@ def test_commit_replaces_exactly_what_the_stage_owned(tmp_path, on_disk):
         assert store.stage("clip-a", "one").key == "k3"
         assert store.stage("clip-a", "one").attempt == 2
         if on_disk:
-            assert len(list((tmp_path / "arrays").rglob("*.parquet"))) == 2
+            assert len(list((tmp_path / "arrays").rglob("*.parquet"))) == (0 if limit else 2)
+            assert packed(store) == (["one/clip-a", "two/clip-a"] if limit else [])
+            store.drop_unit("clip-a")
+            assert packed(store) == []
+            assert not list((tmp_path / "arrays").rglob("*.parquet"))
+
+
+def test_a_small_array_lies_in_the_database_and_a_large_one_beside_it(tmp_path):
+    """What is read is what was committed, also where an array grows out of the database and back."""
+    large = pa.table({"v": np.random.default_rng(0).normal(size=20_000)})
+    with Store(tmp_path, write=True) as store:
+        for i, given in enumerate((table(3), large, table(5))):
+            store.commit(StageResult("clip-a", "one", f"k{i}", [], {"one/clip-a": given}), **WHEN)
+            assert store.table("one/clip-a").equals(given)
+            assert len(packed(store)) + len(list((tmp_path / "arrays").rglob("*.parquet"))) == 1
+            assert bool(packed(store)) == (given is not large)
+
+
+def test_a_flipped_bit_in_a_packed_array_is_noticed(tmp_path):
+    with Store(tmp_path, write=True) as store:
+        store.commit(StageResult("clip-a", "one", "k1", [], {"one/clip-a": table()}), **WHEN)
+    db = sqlite3.connect(tmp_path / "mien.db")
+    (body,) = db.execute("SELECT body FROM packed").fetchone()
+    for at in (0, 5, len(body) // 2, len(body) - 1):
+        db.execute("UPDATE packed SET body=?", (body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :],))
+        db.commit()
+        with Store(tmp_path) as store:
+            assert store.damaged() == [("clip-a", "one")]
+    db.execute("DELETE FROM packed")
+    db.commit()
+    db.close()
+    with Store(tmp_path) as store:
+        assert store.damaged() == [("clip-a", "one")]
+
+
+def test_a_project_of_version_4_keeps_its_files_until_a_stage_runs_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("mien.store.arrays.PACKED_BYTES", 0)
+    with Store(tmp_path, write=True) as store:
+        store.commit(StageResult("clip-a", "one", "k1", [observation(1)], {"one/clip-a": table()}), **WHEN)
+        before = canonical_dump(store)
+    db = sqlite3.connect(tmp_path / "mien.db")
+    db.executescript("DROP TABLE packed; DROP INDEX arrays_owner; PRAGMA user_version=4;")
+    db.close()
+    monkeypatch.undo()
+    with pytest.raises(MienError, match=r"store\.older"):
+        Store(tmp_path)
+    with Store(tmp_path, write=True) as store:
+        assert canonical_dump(store) == before
+        store.commit(StageResult("clip-a", "one", "k2", [observation(1)], {"one/clip-a": table()}), **WHEN)
+        assert packed(store) == ["one/clip-a"]
+        assert not list((tmp_path / "arrays").rglob("*.parquet"))
+
+
+def test_a_commit_costs_the_same_among_many_clips(tmp_path):
+    """No statement of a commit looks through the rows of other clips."""
+    with Store(tmp_path, write=True) as store:
+        store.commit(StageResult("clip-a", "one", "k1", [observation(1)], {"one/clip-a": table()}), **WHEN)
+        said: list[str] = []
+        store._db.set_trace_callback(said.append)
+        store.commit(StageResult("clip-b", "one", "k1", [observation(2)], {"one/clip-b": table()}), **WHEN)
+        store._db.set_trace_callback(None)
+        told = [sql for sql in said if sql.startswith(("SELECT", "DELETE", "UPDATE"))]
+        plans = [row["detail"] for sql in told for row in store._db.execute(f"EXPLAIN QUERY PLAN {sql}")]
+        assert len(told) > 10
+        assert [p for p in plans if p.startswith("SCAN")] == []
 
 
 def test_a_failed_commit_leaves_the_old_result(tmp_path):
@@ -141,7 +216,7 @@ def test_a_failed_commit_leaves_the_old_result(tmp_path):
         assert canonical_dump(store) == before
 
 
-def test_unnamed_files_are_swept_and_named_ones_kept(tmp_path):
+def test_unnamed_files_are_swept_and_named_ones_kept(tmp_path, in_files):
     with Store(tmp_path, write=True) as store:
         store.commit(StageResult("clip-a", "one", "k1", [], {"one/clip-a": table()}), **WHEN)
     (tmp_path / "arrays" / "one" / "stray.parquet").write_bytes(b"x")
@@ -210,7 +285,7 @@ def test_failures_count_attempts_and_go_when_it_works(tmp_path):
         assert store.all(Failure) == []
 
 
-def test_a_missing_or_damaged_array_is_named(tmp_path):
+def test_a_missing_or_damaged_array_is_named(tmp_path, in_files):
     with Store(tmp_path, write=True) as store:
         store.commit(StageResult("clip-a", "one", "k1", [], {"one/clip-a": table()}), **WHEN)
         (path,) = (tmp_path / "arrays").rglob("*.parquet")
