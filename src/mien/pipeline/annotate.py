@@ -69,7 +69,9 @@ def annotate(
     by = str(fingerprint(adapter, settings))
     store = Store(project.root, write=True) if project.root else project.store
     said = project.config.model_dump(mode="json")
-    run = Run(f"run-{utc_now()}", utc_now(), None, f"annotate {name}", VERSION, project.config.context, digest(said))
+    began = utc_now()
+    run_id = store.next_run_id(began)
+    run = Run(run_id, began, None, f"annotate {name}", VERSION, project.config.context, digest(said))
     opened = model
     try:
         work = _Work(store, project.config, name, spec, by, retry)

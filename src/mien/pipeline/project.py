@@ -108,7 +108,7 @@ class Project:
             MienError: `weights.missing`, `store.busy`, `config.*`; a bad input is a failure row, not an exception.
         """
         store = Store(self.root, write=True) if self.root else self.store
-        run_id = f"run-{utc_now()}"
+        run_id = store.next_run_id(utc_now())
         said = self.config.model_dump(mode="json")
         config_sha = digest(said)
         run = Run(run_id, utc_now(), None, command, VERSION, self.config.context, config_sha)

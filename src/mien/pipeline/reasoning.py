@@ -147,7 +147,7 @@ def reason_clips(
     store = Store(project.root, write=True) if project.root else project.store
     said = project.config.model_dump(mode="json")
     now, context = utc_now(), project.config.context
-    run = Run(f"run-{now}", now, None, f"reason {terms.role}", VERSION, context, digest(said))
+    run = Run(store.next_run_id(now), now, None, f"reason {terms.role}", VERSION, context, digest(said))
     device = Device(threads=project.config.analysis.threads)
     opened = Opened(model, lambda: open_adapter(adapter.name, settings, device))
     done: dict[str, tuple[Attempt, ...]] = {}

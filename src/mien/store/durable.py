@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -61,3 +62,13 @@ def _make(folder: Path) -> None:
         _make(folder.parent)
         folder.mkdir(exist_ok=True)
         sync_folder(folder.parent)
+
+
+def coded(error: sqlite3.DatabaseError) -> MienError:
+    """What SQLite says, as an error that says what to do."""
+    name = getattr(error, "sqlite_errorname", "")
+    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        return MienError("store.damaged", f"mien.db is damaged: {error}", "run 'mien doctor'")
+    if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return MienError("store.busy", f"mien.db is held by another program: {error}", "close it", retryable=True)
+    return failed("mien.db", error)

@@ -7,6 +7,7 @@ for what holds now can meet them, and they go with their unit or source. Arrays 
 
 from __future__ import annotations
 
+import datetime
 import json
 import sqlite3
 from collections import defaultdict
@@ -19,6 +20,7 @@ from mien.store.rows import TABLES, columns, from_row
 
 KEPT: tuple[type[Any], ...] = (Clip, Track, Observation, Signal, Assessment, Trace, Claim)
 FLOOR = "history_floor"
+ABANDONED = "abandoned:"  # and the id of a run
 DDL = """
 CREATE TABLE IF NOT EXISTS past (
   unit TEXT NOT NULL, stage TEXT NOT NULL, run_id TEXT NOT NULL, until TEXT NOT NULL, source TEXT NOT NULL,
@@ -42,6 +44,30 @@ class Held:
     state: str
     ms: float | None
     run_id: str
+
+
+def next_id(db: sqlite3.Connection, now: str) -> str:
+    """`run-NOW`, or a millisecond after the newest run where the clock was set back.
+
+    Runs are ordered by their ids, and clocks step back: the id is a hybrid logical clock (Kulkarni et al., 2014). The
+    times in the record stay what the clock said.
+    """
+    newest = db.execute("SELECT max(id) FROM runs WHERE id GLOB 'run-????-*'").fetchone()[0]
+    if newest is None or f"run-{now}" > newest:
+        return f"run-{now}"
+    later = datetime.datetime.fromisoformat(newest.removeprefix("run-")) + datetime.timedelta(milliseconds=1)
+    return f"run-{later.isoformat(timespec='milliseconds')}"
+
+
+def abandon(db: sqlite3.Connection) -> None:
+    """Mark the runs that began and did not end: who wrote them holds the project no longer."""
+    db.execute(f"INSERT OR IGNORE INTO meta SELECT '{ABANDONED}' || id, '' FROM runs WHERE finished_utc IS NULL")  # noqa: S608 - our own name
+
+
+def abandoned(db: sqlite3.Connection) -> list[str]:
+    """The runs so marked, oldest first."""
+    sql = "SELECT id FROM runs WHERE finished_utc IS NULL AND ? || id IN (SELECT key FROM meta) ORDER BY id"
+    return [row[0] for row in db.execute(sql, (ABANDONED,))]
 
 
 def supersede(db: sqlite3.Connection, unit: str, stage: str, until: str) -> None:
