@@ -1,8 +1,8 @@
 """The store of one project: open, commit a stage's result, read back.
 
-Order of every commit: array files durable first, then one SQLite transaction that replaces the stage's records and
-names the files. A kill at any moment leaves either the old result or the new one, and at worst an unnamed file, which
-the next writer sweeps.
+Order of every commit: large arrays as files, durable first, then one SQLite transaction that replaces the stage's
+records, holds the small arrays and names the files. A kill at any moment leaves either the old result or the new one,
+and at worst an unnamed file, which the next writer sweeps.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mien.core import Failure, MienError
 from mien.store import arrays, durable, history, question, schema
-from mien.store.rows import TABLES, from_row, to_row
+from mien.store.rows import TABLES, from_row, insertion, to_row
 from mien.store.schema import STORE_VERSION
 
 if TYPE_CHECKING:
@@ -53,6 +53,16 @@ class StageResult:
     code: str | None = None
     note: str | None = None
     ms: float | None = None
+
+
+class _Written(NamedTuple):
+    """One array on its way into the record: a file that is durable already, or the packed table itself."""
+
+    name: str
+    file: str
+    rows: int
+    bytes: int
+    packed: bytes | None = None
 
 
 class Store:
@@ -124,7 +134,7 @@ class Store:
         The folders are synced, as it may have made one and then lost the power to say so.
         """
         assert self.root is not None  # noqa: S101 - only called for stores on disk
-        named = {row[0] for row in self._db.execute("SELECT file FROM arrays")}
+        named = {row[0] for row in self._db.execute("SELECT file FROM arrays WHERE file != ''")}
         folder = self.root / "arrays"
         with contextlib.suppress(OSError):  # what cannot be cleared now is in nobody's way
             for path in folder.rglob("*") if folder.is_dir() else ():
@@ -182,26 +192,28 @@ class Store:
 
     def commit_all(self, results: Sequence[StageResult], *, run_id: str, at_utc: str) -> None:
         """Make several results durable in one transaction (one sync to disk): all of them, or none."""
-        written = [[(n, *self._put(n, r.key, table)) for n, table in r.tables.items()] for r in results]
+        written = [[self._put(n, r.key, table) for n, table in r.tables.items()] for r in results]
         stale: set[str] = set()
         with self._transaction() as db:
             for result, files in zip(results, written, strict=True):
                 stale |= self._replace(db, result, files, run_id, at_utc)
-        for file in stale - {w[1] for files in written for w in files}:
+        for file in stale - {w.file for files in written for w in files}:
             self._remove(file)
 
     def _replace(
-        self, db: sqlite3.Connection, result: StageResult, files: list[tuple[str, str, int, int]], run_id: str, at: str
+        self, db: sqlite3.Connection, result: StageResult, written: list[_Written], run_id: str, at: str
     ) -> set[str]:
         """Put a result in the place of the stage's older one; the array files that one named."""
         owner = (result.unit, result.stage)
         history.supersede(db, *owner, run_id)
-        stale = {r[0] for r in db.execute("SELECT file FROM arrays WHERE unit=? AND stage=?", owner)}
+        stale = {r[0] for r in db.execute("SELECT file FROM arrays WHERE unit=? AND stage=?", owner) if r[0]}
         self._drop_owned(db, *owner)
         for record in result.records:
             self._insert(db, record, *owner)
-        for name, file, rows, size in files:
-            db.execute("INSERT OR REPLACE INTO arrays VALUES (?,?,?,?,?,?)", (name, *owner, file, rows, size))
+        for w in written:
+            db.execute("INSERT OR REPLACE INTO arrays VALUES (?,?,?,?,?,?)", (w.name, *owner, w.file, w.rows, w.bytes))
+            if w.packed is not None:
+                db.execute("INSERT OR REPLACE INTO packed VALUES (?,?)", (w.name, w.packed))
         attempt = self._attempts(db, *owner) + 1
         db.execute(
             "INSERT OR REPLACE INTO stages VALUES (?,?,?,?,?,?,?,?,?,?)",
@@ -258,9 +270,10 @@ class Store:
     @staticmethod
     def _drop(db: sqlite3.Connection, unit: str) -> list[str]:
         """Remove a unit's rows; the array files they named."""
-        files = [row[0] for row in db.execute("SELECT file FROM arrays WHERE unit=?", (unit,))]
+        files = [row[0] for row in db.execute("SELECT file FROM arrays WHERE unit=?", (unit,)) if row[0]]
         for table in TABLES.values():
             db.execute(f"DELETE FROM {table} WHERE _unit=?", (unit,))  # noqa: S608 - our own names
+        db.execute("DELETE FROM packed WHERE name IN (SELECT name FROM arrays WHERE unit=?)", (unit,))
         db.execute("DELETE FROM arrays WHERE unit=?", (unit,))
         db.execute("DELETE FROM stages WHERE unit=?", (unit,))
         return files
@@ -301,23 +314,25 @@ class Store:
     def _drop_owned(db: sqlite3.Connection, unit: str, stage: str) -> None:
         for table in TABLES.values():
             db.execute(f"DELETE FROM {table} WHERE _unit=? AND _stage=?", (unit, stage))  # noqa: S608 - our own names
-        db.execute("DELETE FROM arrays WHERE unit=? AND stage=?", (unit, stage))
+        owner = (unit, stage)
+        db.execute("DELETE FROM packed WHERE name IN (SELECT name FROM arrays WHERE unit=? AND stage=?)", owner)
+        db.execute("DELETE FROM arrays WHERE unit=? AND stage=?", owner)
 
     @staticmethod
     def _insert(db: sqlite3.Connection, record: Any, unit: str, stage: str) -> None:
-        table, row = to_row(record)
-        row |= {"_unit": unit, "_stage": stage}
-        marks = ",".join("?" * len(row))
-        db.execute(f"INSERT OR REPLACE INTO {table} ({','.join(row)}) VALUES ({marks})", tuple(row.values()))  # noqa: S608 - our own names
+        row = to_row(record)[1] | {"_unit": unit, "_stage": stage}
+        db.execute(insertion(type(record)), row)
 
-    def _put(self, name: str, key: str, table: Any) -> tuple[str, int, int]:
+    def _put(self, name: str, key: str, table: Any) -> _Written:
         arrays.check(table)
         if self.root is None:
             self._memory[name] = table
-            return name, table.num_rows, table.nbytes
+            return _Written(name, name, table.num_rows, table.nbytes)
+        packed = arrays.pack(table)
+        if packed is not None:
+            return _Written(name, "", table.num_rows, len(packed), packed)
         file = f"arrays/{name}.{key[:12]}.parquet"
-        size = arrays.write(table, self.root / file)
-        return file, table.num_rows, size
+        return _Written(name, file, table.num_rows, arrays.write(table, self.root / file))
 
     def _remove(self, file: str) -> None:
         if self.root is not None:
@@ -364,7 +379,7 @@ class Store:
                 continue
             found = self.all(record, f"{key} = ?", (record_id,))
             if not found and len(record_id) >= 8:
-                found = self.all(record, f"substr({key}, 1, ?) = ?", (len(record_id), record_id))
+                found = self.all(record, f"{key} >= ? AND {key} < ?", (record_id, record_id + "\U0010ffff"))
             if len(found) == 1:
                 return table, found[0]
         return None
@@ -373,8 +388,11 @@ class Store:
         """A stored array by name (`UNIT/STAGE`), or None."""
         if self.root is None:
             return self._memory.get(name)
-        row = self._db.execute("SELECT file FROM arrays WHERE name=?", (name,)).fetchone()
-        return arrays.read(self.root / row[0]) if row else None
+        sql = "SELECT a.file, p.body FROM arrays a LEFT JOIN packed p ON p.name = a.name WHERE a.name=?"
+        row = self._db.execute(sql, (name,)).fetchone()
+        if row is None:
+            return None
+        return arrays.read(self.root / row[0]) if row[0] else arrays.unpack(row[1] or b"", name)
 
     def array_names(self) -> list[str]:
         return [row[0] for row in self._db.execute("SELECT name FROM arrays ORDER BY name")]
