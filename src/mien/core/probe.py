@@ -203,6 +203,17 @@ def watch(wanted: Watcher | None) -> None:
     watcher = wanted
 
 
+def absorb(taken: Taken | None) -> None:
+    """What came from another process goes to whoever watches this one."""
+    if watcher is not None:
+        watcher.absorb(taken)
+
+
+def drained() -> Taken | None:
+    """What this process noted, to be sent to the one that asked for it; None where nobody watches."""
+    return None if watcher is None else watcher.drain()
+
+
 def span(kind: Kind, name: str, clip: str = "") -> AbstractContextManager[Any]:
     """`with span("stage", "faces"): ...`; spans on one thread nest."""
     return _OFF if watcher is None else watcher.span(kind, name, clip)
