@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mien.core import MienError, Source
+from mien.core import MienError, Source, probe
 from mien.media import Decoder
 from mien.pipeline.config import Analysis
 from mien.pipeline.engine.task import ClipTask, Finished
@@ -36,14 +36,15 @@ class Hand:
 
     def do(self, task: ClipTask, progress: Callable[[int], None]) -> Finished:
         """The outcome of each stage; never raises for a bad clip."""
-        outcomes = media_work(
-            task,
-            lambda: self._opened(task.source),
-            self._stack,
-            self._analysis,
-            progress,
-            side_by_side=self._side_by_side,
-        )
+        with probe.span("clip", task.clip.id, task.clip.id):
+            outcomes = media_work(
+                task,
+                lambda: self._opened(task.source),
+                self._stack,
+                self._analysis,
+                progress,
+                side_by_side=self._side_by_side,
+            )
         if any(isinstance(o, MienError) and o.code.startswith("media.") for o in outcomes.values()):
             self.close()  # the next clip gets a new decoder
         return Finished(task, outcomes)

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from mien.core import MienError
+from mien.core import MienError, probe
 from mien.pipeline.config import Config
 from mien.pipeline.engine.task import LOAD, UNLOAD, ClipTask, Finished
 
@@ -43,7 +43,7 @@ class _Worker:
         self.index = index
         self.line: Connection[Any, Any] = Connection(ours.detach())
         self.tasks: deque[ClipTask] = deque()
-        self.line.send(config)
+        self.line.send((config, f"worker {index + 1}" if probe.watcher else ""))
 
     def end(self) -> None:
         if self.process.poll() is None:

@@ -16,7 +16,7 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.core import Clip, MienError, Source, Track, clip_id, digest
+from mien.core import Clip, MienError, Source, Track, clip_id, digest, probe
 from mien.core.records import Assessment, Failure, Observation
 from mien.media import Cut, Decoder, Scanning, hash_file, judge
 from mien.pipeline.config import Config
@@ -85,6 +85,7 @@ class Runner:
         times = {"run_id": self._run_id, "at_utc": utc_now()}
         return Keeper(self._store, people, self.register, fail, only=only, **times).keep(entries, given)
 
+    @probe.timed("decode", "register")
     def register(self, path: Path) -> str:
         """Hash and probe one file; its sha256. One that cannot be decoded is a failure row of its own.
 
@@ -176,7 +177,8 @@ class Runner:
     def _compare(self) -> None:
         """Hold every clip against the others; the whole project in one commit."""
         try:
-            results = compared(self._store)
+            with probe.span("stage", STAGE):
+                results = compared(self._store)
         except Exception as error:
             log.exception("comparing clips")
             self._fail("project", STAGE, "", bug(error))
@@ -221,7 +223,8 @@ class Runner:
     def _scanned(self, found: Iterator[Cut], source: Source, key: str) -> Cut | None:
         """The next clip of a scan; None at its end, also when it failed: then the source is rejected."""
         try:
-            return next(found, None)
+            with probe.span("scan", "scan"):
+                return next(found, None)
         except MienError as error:
             self._settle(wait_for_all=True)
             status = judge(error)
@@ -280,6 +283,8 @@ class Runner:
         while not crew.room:
             self._settle()
         self._under_way[opened.clip.id] = opened
+        length_s = opened.clip.span.duration_us / 1e6
+        self._tell(Event("begun", opened.clip.id, ",".join(stages), clip_s=length_s))
         crew.give(task)
         self._take(crew.finished(wait=False))
 
@@ -301,12 +306,15 @@ class Runner:
     def _settle(self, *, wait_for_all: bool = False) -> None:
         """Wait until something has come back (or everything) and commit it."""
         while self._crew is not None and self._crew.busy:
-            self._take(self._crew.finished(wait=True))
+            with probe.span("wait", "workers"):
+                finished = self._crew.finished(wait=True)
+            self._take(finished)
             if not wait_for_all:
                 return
 
     def _take(self, finished: Iterable[Finished]) -> None:
         for done in finished:
+            probe.absorb(done.spans)
             opened = self._under_way.pop(done.task.clip.id)
             with self._guarded(opened.source):
                 self._keep(opened, done.outcomes)
@@ -329,8 +337,10 @@ class Runner:
         """The media stages of a clip that were asked for are settled."""
         if opened.derive:
             self._derive(opened)
-        self._done_s += opened.clip.span.duration_us / 1e6
+        length_s = opened.clip.span.duration_us / 1e6
+        self._done_s += length_s
         self._progress(opened.clip, self._done_s)
+        self._tell(Event("ended", opened.clip.id, clip_s=length_s / self._share[1]))
 
     def _derive(self, opened: _Open) -> None:
         clip, keys = opened.clip, opened.keys
@@ -409,7 +419,8 @@ class Runner:
     def _try(self, clip: Clip, stage: Stage, key: str, work: Any) -> None:
         started = time.perf_counter()
         try:
-            records, tables = work()
+            with probe.span("stage", stage.name, clip.id):
+                records, tables = work()
         except MienError as error:
             self._fail(clip.id, stage.name, key, error)
             return
@@ -423,14 +434,14 @@ class Runner:
     def _commit(self, result: StageResult) -> None:
         self._store.commit(result, run_id=self._run_id, at_utc=utc_now())
         self.done += result.state == "ok"
-        self._tell(Event("stage", result.unit, result.stage, text=result.state))
+        self._tell(Event("stage", result.unit, result.stage, text=result.state, ms=result.ms))
 
     def _fail(
         self, unit: str, stage: str, key: str, error: MienError, *, name: str = "", keep: Sequence[Any] = ()
     ) -> None:
         self._store.fail(unit, stage, key, error, keep, run_id=self._run_id, at_utc=utc_now())
         self.failed += 1
-        self._tell(Event("failed", unit, stage, text=f"{name + ': ' if name else ''}{error}"))
+        self._tell(Event("failed", unit, stage, text=f"{name + ': ' if name else ''}{error}", code=error.code))
 
     def _wait(self, clip: Clip, stage: Stage, key: str) -> None:
         self._store.commit(

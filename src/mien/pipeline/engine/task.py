@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from mien.core import Clip, MienError, Source
+from mien.core import Clip, MienError, Source, probe
 from mien.core.records import Observation
 
 
@@ -42,10 +42,11 @@ LOAD, UNLOAD = "load", "unload"  # what a worker may be told to do with its mode
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A task and the outcome of each of its stages."""
+    """A task and the outcome of each of its stages. spans: what another process noted of its time, where asked for."""
 
     task: ClipTask
     outcomes: Mapping[str, Outcome]
+    spans: probe.Taken | None = None
 
 
 class Crew(Protocol):

@@ -18,7 +18,7 @@ from functools import partial
 from itertools import chain
 from typing import Any
 
-from mien.core import Clip, FacePeople, Frames, MienError, Sound
+from mien.core import Clip, FacePeople, Frames, MienError, Sound, probe
 from mien.core.records import Observation
 from mien.pipeline.config import Analysis
 from mien.pipeline.engine.task import ClipTask, Done, Outcome
@@ -51,7 +51,7 @@ class _Line(threading.Thread):
         self, names: list[str], stored: dict[str, Finder], clip: Clip, stack: Stack, analysis: Analysis
     ) -> None:
         super().__init__(name=f"mien-{names[0]}", daemon=True)
-        self.names = names
+        self.names, self._clip = names, clip.id
         self.inbox: queue.Queue[Frames | None] = queue.Queue(AHEAD)
         self.broken: dict[str, MienError] = {}
         self.spent = dict.fromkeys(names, 0.0)
@@ -62,7 +62,7 @@ class _Line(threading.Thread):
         self._finders = {n: w for n, w in self.passes.items() if n in FINDERS} | stored
 
     def run(self) -> None:
-        self.work(iter(self.inbox.get, None))
+        self.work(probe.each("wait", self.names[0], iter(self.inbox.get, None)))
 
     def work(self, batches: Iterable[Frames]) -> None:
         """Take every batch, then close the identity window."""
@@ -112,7 +112,8 @@ class _Line(threading.Thread):
     def _guarded(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
-            yield
+            with probe.span("stage", name, self._clip):
+                yield
         except MienError as error:
             self.broken[name] = error
         except Exception as error:
@@ -155,7 +156,8 @@ def media_work(
     threads: list[threading.Thread] = []
     lines: list[_Line] = []
     try:
-        opened = decoder()
+        with probe.span("decode", "opening"):
+            opened = decoder()
         listening = _listening(task, opened, stack, heard)
         lines += _lines(task, stack, analysis, side_by_side)
         batches = opened.frames(task.clip.span, analysis.fps, analysis.max_side_px) if lines else ()
@@ -165,8 +167,9 @@ def media_work(
             for thread in threads:
                 thread.start()
             for frames in _told(batches, progress):
-                for line in lines:
-                    line.inbox.put(frames)
+                with probe.span("wait", "room"):
+                    for line in lines:
+                        line.inbox.put(frames)
         else:
             for work in listening:
                 work()
@@ -188,7 +191,9 @@ def _listening(task: ClipTask, opened: Any, stack: Stack, heard: dict[str, Outco
     if not names:
         return []
     rows, grid = (None, None) if "sound" in names else (list(task.rows), task.tables.get("sound"))
-    return [partial(_listen, task.clip, names, opened.sound(task.clip.span), stack, rows, grid, heard)]
+    with probe.span("decode", "samples"):
+        sound = opened.sound(task.clip.span)
+    return [partial(_listen, task.clip, names, sound, stack, rows, grid, heard)]
 
 
 def _lines(task: ClipTask, stack: Stack, analysis: Analysis, side_by_side: bool) -> list[_Line]:
@@ -205,7 +210,7 @@ def _lines(task: ClipTask, stack: Stack, analysis: Analysis, side_by_side: bool)
 
 
 def _told(batches: Iterable[Frames], progress: Callable[[int], None]) -> Iterator[Frames]:
-    for frames in batches:
+    for frames in probe.each("decode", "pictures", batches):
         yield frames
         progress(int(frames.t_us[-1]))
 
@@ -215,9 +220,10 @@ def _end(threads: list[threading.Thread], lines: list[_Line]) -> None:
     for line in lines:
         if line.is_alive():
             line.inbox.put(None)
-    for thread in threads:
-        if thread.ident is not None:
-            thread.join()
+    with probe.span("wait", "lines"):
+        for thread in threads:
+            if thread.ident is not None:
+                thread.join()
 
 
 def _listen(
@@ -232,15 +238,16 @@ def _listen(
     for name in names:
         started = time.perf_counter()
         try:
-            if name == "sound":
-                records, tables = sound_pass(clip, sound, stack)
-                rows, grid = records, tables[f"sound/{clip.id}"]
-            elif name == "voice":
-                records, tables = voice_pass(clip, sound, segments_of(rows or []), stack)
-            elif name == "words":
-                records, tables = words_pass(clip, sound, segments_of(rows or []), grid, stack)
-            else:
-                records, tables = HEARD[name](clip, sound, stack)
+            with probe.span("stage", name, clip.id):
+                if name == "sound":
+                    records, tables = sound_pass(clip, sound, stack)
+                    rows, grid = records, tables[f"sound/{clip.id}"]
+                elif name == "voice":
+                    records, tables = voice_pass(clip, sound, segments_of(rows or []), stack)
+                elif name == "words":
+                    records, tables = words_pass(clip, sound, segments_of(rows or []), grid, stack)
+                else:
+                    records, tables = HEARD[name](clip, sound, stack)
             out[name] = Done(records, tables, 1000 * (time.perf_counter() - started))
         except MienError as error:
             out[name] = error

@@ -7,6 +7,7 @@ one program on one machine, and the line is an unnamed pair of sockets.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -19,7 +20,7 @@ TELL_S = 0.5
 
 
 def main(argv: list[str]) -> None:
-    """First a `Config` comes, then tasks, or what to do with the models (`LOAD`, `UNLOAD`).
+    """First a `Config` comes and a name where its time is watched, then tasks, or what to do with the models (`LOAD`, `UNLOAD`).
 
     Back go `("progress", t_us)` and `("finished", Finished)`.
     """
@@ -33,13 +34,17 @@ def main(argv: list[str]) -> None:
 
 
 def _serve(line: Connection[Any, Any]) -> None:
+    from mien.core import probe
     from mien.pipeline.engine.hand import Hand
     from mien.pipeline.engine.heap import one_heap
+    from mien.pipeline.engine.resident import note_memory
     from mien.pipeline.engine.task import LOAD, UNLOAD
     from mien.pipeline.stack import Stack
 
     one_heap()
-    config = line.recv()
+    config, watched_as = line.recv()
+    if watched_as:
+        probe.watch(probe.Watcher(watched_as))
     told = 0.0
 
     def progress(t_us: int) -> None:
@@ -47,16 +52,19 @@ def _serve(line: Connection[Any, Any]) -> None:
         if time.monotonic() >= told + TELL_S:
             told = time.monotonic()
             line.send(("progress", t_us))
+            note_memory()
 
     hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False)
     while True:
-        task = line.recv()
+        with probe.span("wait", "task"):
+            task = line.recv()
         if task == LOAD:
             hand.prepare()
         elif task == UNLOAD:
             hand.unload()
         else:
-            line.send(("finished", hand.do(task, progress)))
+            done = hand.do(task, progress)
+            line.send(("finished", dataclasses.replace(done, spans=probe.drained())))
 
 
 def _end_with(parent: int) -> None:
