@@ -390,9 +390,17 @@ class Store:
             return self._memory.get(name)
         sql = "SELECT a.file, p.body FROM arrays a LEFT JOIN packed p ON p.name = a.name WHERE a.name=?"
         row = self._db.execute(sql, (name,)).fetchone()
-        if row is None:
-            return None
-        return arrays.read(self.root / row[0]) if row[0] else arrays.unpack(row[1] or b"", name)
+        while row is not None:
+            if not row[0]:
+                return arrays.unpack(row[1] or b"", name)
+            try:
+                return arrays.read(self.root / row[0])
+            except MienError:
+                again = self._db.execute(sql, (name,)).fetchone()
+                if again is not None and again[0] == row[0]:
+                    raise
+                row = again  # a writer replaced it between the row and the file
+        return None
 
     def array_names(self) -> list[str]:
         return [row[0] for row in self._db.execute("SELECT name FROM arrays ORDER BY name")]
