@@ -1,7 +1,7 @@
-"""The decoding child: `python -P -m mien.media.child PATH LIMITS`. Only this process runs libav on a source.
+"""The decoding child, forked by `mien.media.zygote`; only this process runs libav on a source.
 
-Requests are JSON lines on stdin, replies go to stdout (`mien.media.wire`). A newer request ends the running one; the
-end of stdin, or the parent's, ends the child.
+Where no fork can be had: `python -P -m mien.media.child PATH LIMITS`. Requests are JSON lines on stdin, replies go to
+stdout (`mien.media.wire`). A newer request ends the running one; the end of stdin, or of the parent, ends the child.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import deque
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -124,7 +124,7 @@ class Work:
         self._outbox.put({"id": self.request["id"], "kind": kind, **fields})
 
 
-def _serve(path: Path, limits: Limits, work: Work) -> None:
+def _answer(path: Path, limits: Limits, work: Work) -> None:
     from mien.media.picture import send_grid, send_stills
     from mien.media.shots import scan
     from mien.media.sound import send_sound
@@ -170,7 +170,12 @@ def _limit(limits: Limits) -> None:
 
 def main(argv: list[str]) -> None:
     """Serve requests until stdin ends."""
-    path, limits = Path(argv[0]), Limits(**json.loads(argv[1]))
+    serve(Path(argv[0]), json.loads(argv[1]))
+
+
+def serve(path: Path, terms: dict[str, Any]) -> NoReturn:
+    """Become the child of one source: requests from stdin, replies to what was stdout; `terms`: fields of `Limits`."""
+    limits = Limits(**terms)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     out = os.dup(1)
     os.dup2(2, 1)  # whatever a library prints must not reach the replies
@@ -184,7 +189,7 @@ def main(argv: list[str]) -> None:
     while True:
         work = Work(inbox.next(), inbox, outbox)
         try:
-            _serve(path, limits, work)
+            _answer(path, limits, work)
         except SupersededError:
             continue
         except MienError as error:

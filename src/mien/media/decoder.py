@@ -8,13 +8,11 @@ import json
 import math
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import IO, Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Self
 
 import numpy as np
 
@@ -23,6 +21,7 @@ from mien.media import wire
 from mien.media.clips import Found
 from mien.media.files import open_regular
 from mien.media.records import Limits, Probe, Scan, Tally
+from mien.media.spawn import spawn
 
 _F_SETPIPE_SZ = 1031
 _START_S = 60.0  # importing libav on a busy machine
@@ -49,22 +48,11 @@ class Decoder:
         os.close(open_regular(self.path))
         self._serial = 0
         self._probe: Probe | None = None
-        few = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mien.media.child", str(self.path), json.dumps(asdict(self.limits))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            start_new_session=True,
-            # glibc reserves 64 MiB of address space per thread unless told otherwise
-            env={**os.environ, **few, "MALLOC_ARENA_MAX": "2"},
-        )
-        self._ask, self._answer = cast("tuple[IO[bytes], IO[bytes]]", (self._child.stdin, self._child.stdout))
+        self._child = spawn(self.path, self.limits)
         if sys.platform == "linux":
             with contextlib.suppress(OSError):
-                fcntl.fcntl(self._answer.fileno(), _F_SETPIPE_SZ, 1 << 20)
-        self._reader = wire.Reader(self._answer.fileno(), max(self.limits.stall_s, _START_S))
+                fcntl.fcntl(self._child.answer, _F_SETPIPE_SZ, 1 << 20)
+        self._reader = wire.Reader(self._child.answer, max(self.limits.stall_s, _START_S))
 
     # ------------------------------------------------------------ requests
 
@@ -158,7 +146,7 @@ class Decoder:
         self._serial += 1
         line = json.dumps({"id": self._serial, "op": op, **fields}) + "\n"
         try:
-            wire.write(self._ask.fileno(), line.encode())
+            wire.write(self._child.ask, line.encode())
         except BrokenPipeError:
             self._dead()
         return self._replies(self._serial)
@@ -228,9 +216,7 @@ class Decoder:
         self._dead()
 
     def _dead(self) -> NoReturn:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._child.wait(2)
-        code = self._child.returncode
+        code = self._child.wait(2)
         how = f"signal {signal.Signals(-code).name}" if code is not None and code < 0 else f"exit {code}"
         self._die("media.decoder-died", f"the decoder of {self.path.name} died ({how})", "the file is likely damaged")
 
@@ -248,8 +234,7 @@ class Decoder:
         if self._child.poll() is None:
             self._child.kill()
         self._child.wait()
-        self._ask.close()
-        self._answer.close()
+        self._child.close()
 
     def __enter__(self) -> Self:
         return self

@@ -12,6 +12,7 @@ import struct
 from typing import Any
 
 PREFIX = struct.Struct("<IQ")
+NUMBER = struct.Struct("<i")  # on life lines: a pid, then how it ended
 MAX_HEADER_BYTES = 64 << 20
 
 
