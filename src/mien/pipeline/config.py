@@ -78,13 +78,14 @@ class Body(Strict):
 class Running(Strict):
     """Who does the work; changes no result."""
 
-    runner: Literal["auto", "inline", "process"] = Field(
-        "auto", description="this process, or one per core where there is enough to do"
+    runner: Literal["auto", "inline", "process", "ray"] = Field(
+        "auto", description="this process, or one per core where there is enough to do; ray: where Ray places workers"
     )
     order: Literal["auto", "clip", "stage"] = Field(
         "auto", description="all models on one clip, or one model on all clips where memory is short"
     )
     workers: Annotated[int, Ge(0), Le(256)] = Field(0, description="processes; 0: by cores, cards and memory")
+    ray_address: str = Field("", description="host:port of a Ray cluster; empty: Ray on this machine, for the run")
 
 
 class History(Strict):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mien.core import Clip, Context, Licences, MienError, Source, clip_id, digest
 from mien.media import Decoder, hash_file
@@ -23,7 +23,7 @@ from mien.pipeline.config import Config
 from mien.pipeline.plan import STAGES, Stage, applies, cutting
 from mien.pipeline.rates import Rates, Todo, predicted_mb, rates_of
 from mien.pipeline.stack import Stack
-from mien.pipeline.stale import State, states_of
+from mien.pipeline.stale import State, states_of, values_of
 from mien.policy import WAITING_MESSAGE
 from mien.store import Store
 
@@ -103,6 +103,29 @@ class _Unit(NamedTuple):
     clips: int
 
 
+class _Sum:
+    """All units so far, as what a forecast needs of them: it grows with the stages, not with the clips."""
+
+    def __init__(self) -> None:
+        self.clips: dict[str, dict[State, int]] = {s.name: defaultdict(int) for s in STAGES}
+        self.media_s: dict[str, float] = defaultdict(float)
+        self.work: dict[tuple[str, ...], float] = defaultdict(float)
+        """Stages that are to do together → seconds of media."""
+        self.todo = 0
+
+    def add(self, unit: _Unit) -> bool:
+        """Whether there is something to do in the unit."""
+        todo = tuple(name for name, state in unit.states.items() if state == "to do")
+        for name, state in unit.states.items():
+            self.clips[name][state] += unit.clips
+        for name in todo:
+            self.media_s[name] += unit.media_s
+        if todo:
+            self.work[todo] += unit.media_s
+            self.todo += unit.clips
+        return bool(todo)
+
+
 def forecast(store: Store, config: Config, found: Iterable[Path | tuple[str, MienError]] = ()) -> Forecast:
     """What `run` would do with these inputs and everything registered.
 
@@ -121,30 +144,29 @@ def forecast(store: Store, config: Config, found: Iterable[Path | tuple[str, Mie
         inputs.append(seen)
         if source is not None:
             fresh[source.sha256] = source
-    units: list[_Unit] = []
+    total, values = _Sum(), values_of(config)
     busy = 0
     estimated = False
-    for source in [*known.values(), *fresh.values()]:
-        mine, guessed = _units(source, store, config, stack)
-        units += mine
-        todo = any(state == "to do" for u in mine for state in u.states.values())
+    for source in (*known.values(), *fresh.values()):
+        mine, guessed = _units(source, store, config, stack, values)
+        todo = any([total.add(unit) for unit in mine])
         busy += todo
         estimated |= guessed and todo
     rates = rates_of(store, config)
-    work = [Todo(u.media_s, tuple(n for n, s in u.states.items() if s == "to do")) for u in units]
-    stages = tuple(_stage(stage, units, rates) for stage in STAGES)
+    work = [Todo(media_s, stages) for stages, media_s in total.work.items()]
+    stages = tuple(_stage(stage, total, rates) for stage in STAGES)
     slots = {slot for s in stages if s.clips.get("to do") for slot in s.slots}
     waiting = any(s.clips.get("waiting") for s in stages)
     seconds, time_basis = rates.predict(work)
     peak, memory_basis = predicted_mb(slots, stack)
-    idle = not any(w.stages for w in work)
+    idle = not work
     return Forecast(
         config.context,
         tuple(inputs),
         busy,
-        sum(u.clips for u in units if "to do" in u.states.values()),
+        total.todo,
         estimated,
-        sum(u.media_s for u in units if "to do" in u.states.values()),
+        sum(total.work.values()),
         stages,
         tuple(_model(slot, stack) for slot in stack.slots()),
         0.0 if idle else seconds,
@@ -191,7 +213,9 @@ def _probed(
 # ---------------------------------------------------------------- what is stale
 
 
-def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[list[_Unit], bool]:
+def _units(
+    source: Source, store: Store, config: Config, stack: Stack, values: Mapping[str, Any]
+) -> tuple[list[_Unit], bool]:
     """The clips of a source and what is left to do there; True when some of it is not cut yet."""
     on = partial(applies, source=source, has=stack.has)
     cutter, key, max_us = cutting(source, config.analysis.max_clip_s)
@@ -206,7 +230,7 @@ def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[
     units = [
         _Unit(
             _media_s(c.span.duration_us, config),
-            states_of(c, config, on, stack.label, {r.stage: r for r in store.stages_of(c.id)}),
+            states_of(c, config, on, stack.label, {r.stage: r for r in store.stages_of(c.id)}, values),
             1,
         )
         for c in clips
@@ -215,7 +239,7 @@ def _units(source: Source, store: Store, config: Config, stack: Stack) -> tuple[
     if current or (clips and rest_us <= 0):
         return units, False
     count = max(1, math.ceil(rest_us / max_us))
-    states = states_of(None, config, on, stack.label, {})
+    states = states_of(None, config, on, stack.label, {}, values)
     return [*units, _Unit(_media_s(rest_us, config), states, count)], True
 
 
@@ -227,12 +251,10 @@ def _media_s(duration_us: int, config: Config) -> float:
 # ---------------------------------------------------------------- telling
 
 
-def _stage(stage: Stage, units: Sequence[_Unit], rates: Rates) -> StageForecast:
-    clips: dict[State, int] = defaultdict(int)
-    for unit in units:
-        clips[unit.states[stage.name]] += unit.clips
+def _stage(stage: Stage, total: _Sum, rates: Rates) -> StageForecast:
+    clips = total.clips[stage.name]
     state: State = min(clips, key=ORDER.index) if clips else "off"
-    media_s = sum(u.media_s for u in units if u.states[stage.name] == "to do")
+    media_s = total.media_s[stage.name]
     rate = rates.stage(stage.name) if media_s else None
     return StageForecast(
         stage.name,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -88,20 +87,15 @@ def rates_of(store: Store, config: Config) -> Rates:
     """What the project's ledger says. Stages that were done at another frame rate are scaled to the present one."""
     fps = config.analysis.fps
     _, rows = store.query(
-        "SELECT s.unit, s.stage, s.ms, s.run_id, c.end_us - c.start_us FROM stages s JOIN clips c ON c.id = s.unit "
-        "WHERE s.ms IS NOT NULL AND s.state = 'ok' ORDER BY s.unit, s.stage"
+        "SELECT s.stage, sum(s.ms), sum(max((c.end_us - c.start_us) / 1e6, " + repr(1 / fps) + ")) "  # noqa: S608 - a number
+        "FROM stages s JOIN clips c ON c.id = s.unit WHERE s.ms IS NOT NULL AND s.state = 'ok' GROUP BY s.stage"
     )
-    spent: dict[str, float] = defaultdict(float)
-    media: dict[str, float] = defaultdict(float)
-    runs: dict[str, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for unit, stage, ms, run_id, duration_us in rows:
-        spent[stage] += ms
-        media[stage] += max(duration_us / 1e6, 1 / fps)
-        runs[run_id][unit][stage] = ms
+    spent = {stage: ms for stage, ms, _ in rows}
+    media = {stage: media_s for stage, _, media_s in rows}
     scale = _frame_scale(store, fps)
     vision = {n for n, s in BY_NAME.items() if s.kind == "vision" and n not in FIXED_RATE}
     measured = {n: ms / media[n] * (scale if n in vision else 1.0) for n, ms in spent.items()}
-    return Rates(measured, _overhead(store, runs), fps)
+    return Rates(measured, _overhead(store), fps)
 
 
 def _frame_scale(store: Store, fps: float) -> float:
@@ -114,12 +108,10 @@ def _frame_scale(store: Store, fps: float) -> float:
     return fps / (frames / (us / 1e6)) if frames and us else 1.0
 
 
-def _overhead(store: Store, runs: Mapping[str, Mapping[str, Mapping[str, float]]]) -> float | None:
+def _overhead(store: Store) -> float | None:
     """Wall time ÷ longest lines of the newest finished run that did media stages; None where there is none."""
-    finished = {r.id: r for r in store.all(Run) if r.finished_utc}
-    for run_id in sorted((r for r in runs if r in finished), key=lambda r: finished[r].started_utc, reverse=True):
-        lines_s = sum(line_ms(spent) for spent in runs[run_id].values()) / 1000
-        run = finished[run_id]
+    for run in sorted((r for r in store.all(Run) if r.finished_utc), key=lambda r: r.started_utc, reverse=True):
+        lines_s = sum(line_ms(spent) for spent in store.spent(run.id)) / 1000
         wall = datetime.datetime.fromisoformat(run.finished_utc or "") - datetime.datetime.fromisoformat(
             run.started_utc
         )

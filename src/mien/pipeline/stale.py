@@ -53,6 +53,7 @@ def states_of(
     applies: Callable[[Stage], bool],
     label: Callable[[str], str],
     held: Mapping[str, StageRow],
+    values: Mapping[str, Any] | None = None,
 ) -> dict[str, State]:
     """What a run would do with each stage of a clip: the runner's own rules, without doing anything. Pure.
 
@@ -60,11 +61,12 @@ def states_of(
         clip: None for a stretch that is not cut yet.
         applies: whether a stage has anything to look at in the clip's source, with the slots that are on.
         label: slot → fingerprint of what fills it. held: the clip's ledger by stage.
+        values: `values_of(config)`, where the caller has it for many clips.
     """
     keys: dict[str, str] = {}
     after: dict[str, str] = {name: row.state for name, row in held.items()}
     found: dict[str, State] = {}
-    values = values_of(config)
+    values = values_of(config) if values is None else values
     on = [s for s in STAGES if applies(s)]
     keys |= {s.name: ABSENT for s in STAGES if s not in on}
     for stage in sorted(on, key=lambda s: s.kind == "derived"):  # media stages first, each kind in its order

@@ -201,10 +201,12 @@ def test_a_failed_stage_is_not_promised_and_what_reads_it_is_judged_as_the_runne
     on = partial(applies, source=held, has=stack.has)
     states = states_of(clip, config, on, stack.label, rows)
     assert states["faces"] == "failed"
-    assert states["landmarks"] == states["expression"] == "to do", "made of something else now"
+    assert states["landmarks"] == states["expression"] == "failed", "it cannot be made of what is not there"
     assert states["objects"] == states["motion"] == "done"
     rows["faces"] = row("faces", "", "failed")  # what retry leaves
-    assert states_of(clip, config, on, stack.label, rows)["faces"] == "to do"
+    again = states_of(clip, config, on, stack.label, rows)
+    assert again["faces"] == "to do"
+    assert again["landmarks"] == "done", "the same faces give the same"
 
 
 def test_sources_that_were_cut_by_other_rules_are_done_again_and_rejected_ones_never():

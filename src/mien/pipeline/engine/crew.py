@@ -22,6 +22,10 @@ def crew_for(config: Config, stack: Stack, left_s: float, progress: Callable[[Cl
     gpus = gpu_names() if config.analysis.device == "cuda" else ()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     workers = terms.workers or len(gpus) or fitting(cores, free_mb())
+    if terms.runner == "ray":
+        from mien.pipeline.engine.raying import Rays
+
+        return Rays(config, terms.workers if terms.ray_address else workers)
     several = terms.runner == "process" or (terms.runner == "auto" and workers > 1 and left_s >= WORTH_S)
     if several:
         return Processes(config, workers, progress, gpus[:workers])

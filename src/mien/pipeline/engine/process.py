@@ -24,6 +24,7 @@ from mien.pipeline.engine.task import LOAD, UNLOAD, ClipTask, Finished
 log = logging.getLogger("mien")
 TABLE = 2  # tasks a worker has: the one it does, and the next, so that it never waits for the parent
 TRIES = 2
+COMMAND = (sys.executable, "-P", "-m", "mien.pipeline.engine.worker")
 ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -34,7 +35,7 @@ class _Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "mien.pipeline.engine.worker", str(theirs.fileno())],
+                [*COMMAND, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,

@@ -21,13 +21,11 @@ def compared(store: Store) -> list[StageResult]:
     Observations: `scene.anomaly` (rank 0..1 within the project; a reason where it is too small) and `copy.of` (the
     first clip of a group of near-duplicates).
     """
-    clips = sorted(store.all(Clip), key=lambda c: (c.source_sha, c.span, c.id))
-    rows = {c.id: store.stage(c.id, "scene") for c in clips}
-    clips = [c for c in clips if (row := rows[c.id]) is not None and row.state == "ok"]
-    key = digest(STAGE, RULE, [(c.id, row.key) for c in clips if (row := rows[c.id]) is not None])
-    held = [store.stage(c.id, STAGE) for c in clips]
-    if not clips or all(row is not None and row.key == key for row in held):
+    key, order, current = standing(store)
+    if current:
         return []
+    known = {c.id: c for c in store.all(Clip)}
+    clips = [known[i] for i in order]
     hashes = [[None if h is None else int(h, 16) for h in _hashes(store, c)] for c in clips]
     sources = [c.source_sha for c in clips]
     copies = near_duplicates(hashes, sources)
@@ -49,6 +47,18 @@ def compared(store: Store) -> list[StageResult]:
             records.append(observe(clip, "copy.of", clip.span, RULE, dist=((first, 1.0),)))
         results.append(StageResult(clip.id, STAGE, key, records))
     return results
+
+
+def standing(store: Store) -> tuple[str, list[str], bool]:
+    """The key of a comparison of the clips as they are now, those clips in order, and whether it is done already."""
+    _, rows = store.query(
+        "SELECT c.id, s.key, t.key FROM clips c "
+        "JOIN stages s ON s.unit = c.id AND s.stage = 'scene' AND s.state = 'ok' "
+        "LEFT JOIN stages t ON t.unit = c.id AND t.stage = 'compare' "
+        "ORDER BY c.source_sha, c.start_us, c.end_us, c.id"
+    )
+    key = digest(STAGE, RULE, [(clip, scene) for clip, scene, _ in rows])
+    return key, [clip for clip, _, _ in rows], all(held == key for _, _, held in rows)
 
 
 def _hashes(store: Store, clip: Clip) -> list[str | None]:
