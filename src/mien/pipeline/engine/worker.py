@@ -20,7 +20,8 @@ TELL_S = 0.5
 
 
 def main(argv: list[str]) -> None:
-    """First a `Config` comes and a name where its time is watched, then tasks, or what to do with the models (`LOAD`, `UNLOAD`).
+    """First comes a `Config`, and the worker's name where its time is watched; then tasks, or what to do with the
+    models (`LOAD`, `UNLOAD`).
 
     Back go `("progress", t_us)` and `("finished", Finished)`.
     """
