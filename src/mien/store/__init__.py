@@ -7,6 +7,7 @@ in memory and keeps nothing.
 from mien.store.arrays import array_schema
 from mien.store.canonical import canonical_dump
 from mien.store.history import AsOf, Held
+from mien.store.lock import Holder, holder
 from mien.store.project import StageResult, StageRow, Store
 from mien.store.schema import STORE_VERSION
 

@@ -8,7 +8,6 @@ and at worst an unnamed file, which the next writer sweeps.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,8 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from mien.core import Failure, MienError
+from mien.core import Failure, MienError, probe
 from mien.store import arrays, durable, history, question, schema
+from mien.store.lock import Lock
 from mien.store.rows import TABLES, from_row, insertion, to_row
 from mien.store.schema import STORE_VERSION
 
@@ -75,10 +75,10 @@ class Store:
     def __init__(self, root: Path | None, *, write: bool = False) -> None:
         self.root = root
         self._memory: dict[str, Any] = {}
-        self._lock: Any = None
+        self._lock: Lock | None = None
         with contextlib.ExitStack() as undo:
             if root is not None and write:
-                self._take_lock(root)
+                self._lock = Lock(root)
                 undo.callback(self._unlock)
             self._db = self._connect(write or root is None)
             weakref.finalize(self, self._db.close)  # a project that nobody closed is closed when it is forgotten
@@ -114,19 +114,6 @@ class Store:
                 raise durable.coded(error) from error
             raise
         return db
-
-    def _take_lock(self, root: Path) -> None:
-        self._lock = (root / ".mien.lock").open("w")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._unlock()
-            raise MienError(
-                "store.busy",
-                f"another mien is writing to {root.name}",
-                "wait for it to end, or stop it",
-                retryable=True,
-            ) from None
 
     def _sweep(self) -> None:
         """Clear up after a writer that did not come to its end: array files that no row names, runs that go on nowhere.
@@ -192,6 +179,10 @@ class Store:
 
     def commit_all(self, results: Sequence[StageResult], *, run_id: str, at_utc: str) -> None:
         """Make several results durable in one transaction (one sync to disk): all of them, or none."""
+        with probe.span("write", results[0].stage if len({r.stage for r in results}) == 1 else "several"):
+            self._commit_all(results, run_id, at_utc)
+
+    def _commit_all(self, results: Sequence[StageResult], run_id: str, at_utc: str) -> None:
         written = [[self._put(n, r.key, table) for n, table in r.tables.items()] for r in results]
         stale: set[str] = set()
         with self._transaction() as db:
