@@ -11,4 +11,15 @@ from mien.store.lock import Holder, holder
 from mien.store.project import StageResult, StageRow, Store
 from mien.store.schema import STORE_VERSION
 
-__all__ = ["STORE_VERSION", "AsOf", "Held", "StageResult", "StageRow", "Store", "array_schema", "canonical_dump"]
+__all__ = [
+    "STORE_VERSION",
+    "AsOf",
+    "Held",
+    "Holder",
+    "StageResult",
+    "StageRow",
+    "Store",
+    "array_schema",
+    "canonical_dump",
+    "holder",
+]
