@@ -17,6 +17,7 @@ from mien.pipeline.engine.run import Runner, utc_now
 from mien.pipeline.events import Listener, silent
 from mien.pipeline.forecast import Forecast, discovered, forecast
 from mien.pipeline.inputs import Vault, affected, discover
+from mien.pipeline.watching.progress import Progress
 from mien.policy import CONTEXTS, EXPLICIT_LIMIT, MISSING_CONTEXT, WAITING_CODE
 from mien.store import Store
 
@@ -113,7 +114,8 @@ class Project:
         config_sha = digest(said)
         run = Run(run_id, utc_now(), None, command, VERSION, self.config.context, config_sha)
         try:
-            runner = Runner(store, self.config, run_id=run_id, listener=listener)
+            progress = Progress(self.root, run_id, listener)
+            runner = Runner(store, self.config, run_id=run_id, listener=progress)
             try:
                 runner.require_weights()
                 store.put_config(config_sha, json.dumps(said))
@@ -123,6 +125,7 @@ class Project:
                 runner.run()
             finally:
                 runner.close()
+                progress.close()
             finished = Run(run_id, run.started_utc, utc_now(), command, VERSION, run.context, config_sha)
             store.put([finished], unit=run_id, stage="run")
             store.prune_history(self.config.history.runs)
