@@ -24,6 +24,7 @@ P = ParamSpec("P")
 Kind = Literal["clip", "stage", "model", "item", "infer", "load", "decode", "scan", "wait", "write"]
 COLUMNS = ("wait", "decode", "load", "preprocess", "infer", "post", "write")
 COLUMN: dict[str, str] = {"scan": "wait", "wait": "wait", "decode": "decode", "load": "load", "write": "write"}
+ALONE = {"clip": "", "load": "models"}  # the rows of what belongs to no stage; else it is the name
 SPLIT = ("stage", "model", "item")  # their own time is preprocess until the last call into the runtime, then post
 LEAST_NS = 50_000  # a shorter stretch of preprocess or post is counted, and not drawn
 KEEP = 50_000  # events between two drains: about 10 MB
@@ -128,7 +129,7 @@ class Watcher:
         outer = frames[-1] if frames else above
         if frames and outer is not None and outer.kind in SPLIT:
             self._own(outer, now, "preprocess")
-        row = outer.row if outer is not None and outer.row and kind != "stage" else "" if kind == "clip" else name
+        row = outer.row if outer is not None and outer.row and kind != "stage" else ALONE.get(kind, name)
         frames.append(_Frame(kind, name, row, clip or (outer.clip if outer else ""), now, now))
 
     def closed(self) -> None:

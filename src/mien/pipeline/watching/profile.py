@@ -19,7 +19,7 @@ from mien.pipeline.plan import STAGES
 from mien.pipeline.watching.trace import TraceFile
 
 SAMPLE_S = 0.25
-AROUND = ("register", "scan", "opening", "pictures", "samples", "task", "workers", "room", "lines")
+AROUND = ("input", "register", "scan", "clips", "models", "opening", "pictures", "samples", "task", "workers", "room", "lines")
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,7 @@ class Progress:
                 pass
 
     def said(self, now: float) -> dict[str, Any]:
-        """What the file holds. rate: media seconds ÷ seconds since the first clip began, of what was not done before."""
+        """What the file holds. rate: media seconds ÷ seconds since the first clip began, of what is new."""
         fresh_s = max(0.0, self._done_s - self._before_s)
         spent_s = now - self._started if self._started else 0.0
         rate = fresh_s / spent_s if spent_s > 0 and fresh_s > 0 else None
