@@ -149,7 +149,7 @@ def forecast(store: Store, config: Config, found: Iterable[Path | tuple[str, Mie
     estimated = False
     for source in (*known.values(), *fresh.values()):
         mine, guessed = _units(source, store, config, stack, values)
-        todo = any([total.add(unit) for unit in mine])
+        todo = sum(total.add(unit) for unit in mine) > 0
         busy += todo
         estimated |= guessed and todo
     rates = rates_of(store, config)

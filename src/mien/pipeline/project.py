@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from mien.core import VERSION, Clip, Context, Failure, Item, MienError, Run, Source, digest
 from mien.core.records import Observation
@@ -20,6 +20,8 @@ from mien.pipeline.inputs import Vault, affected, discover
 from mien.pipeline.watching.progress import Progress
 from mien.policy import CONTEXTS, EXPLICIT_LIMIT, MISSING_CONTEXT, WAITING_CODE
 from mien.store import Store
+
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +157,40 @@ class Project:
             with Store(self.root, write=True) as store:
                 store.forget_stages(store.damaged())
 
-    def names(self) -> dict[str, str]:
-        """What people call a unit: the file name of a source or item (and its row), the name and span of a clip."""
+    def names(self, units: Collection[str] | None = None) -> dict[str, str]:
+        """What people call a unit: the file name of a source or item (and its row), the name and span of a clip.
+
+        `units`: of these alone; None for all.
+        """
+        if units is not None and not units:
+            return {}
+        clips, sources = self._named(Clip, "id", units), self._named(Source, "sha256", units)
+        if units is not None:
+            sources += self._named(Source, "sha256", {c.source_sha for c in clips})
         items = self.store.all(Item)
         named = {sha: Path(i.origin).name for i in items for sha in (*i.source_shas, i.origin)}
         named |= {i.id: f"{Path(i.origin).name}{f', {i.row}' if i.row else ''}" for i in items}
-        named |= {s.sha256: Path(s.path).name for s in self.store.all(Source)}
-        return named | {c.id: f"{named.get(c.source_sha, c.source_sha)} {c.span}" for c in self.store.all(Clip)}
+        named |= {s.sha256: Path(s.path).name for s in sources}
+        return named | {c.id: f"{named.get(c.source_sha, c.source_sha)} {c.span}" for c in clips}
+
+    def _named(self, record: type[R], key: str, units: Collection[str] | None) -> list[R]:
+        if units is None:
+            return self.store.all(record)
+        return [found for unit in sorted(units) for found in self.store.all(record, f"{key} = ?", (unit,))]
 
     def status(self) -> dict[str, Any]:
         """Counts and reasons, ready for JSON."""
-        rows = self.store.stages()
-        stages = [s for s in rows if s.stage != "input"]
-        waiting = [s for s in stages if s.state == WAITING_CODE]
+        states = {key: n for key, n in self.store.states().items() if key[0] != "input"}
+        _, ((waiting, needs),) = self.store.query(
+            f"SELECT count(DISTINCT unit), min(note) FROM stages WHERE state = '{WAITING_CODE}' AND stage != 'input'"  # noqa: S608 - our own name
+        )
         explicit = self.store.all(Observation, "target = 'explicit.max' AND value >= ?", (EXPLICIT_LIMIT,))
-        sources, names = self.store.all(Source), self.names()
+        failures, gone = self.store.all(Failure), self.store.stages_in("input", "gone")
+        names = self.names({f.unit for f in failures} | {row.unit for row in gone})
+        clips = dict(self.store.query("SELECT source_sha, count(*) FROM clips GROUP BY source_sha")[1])
+        totals: Counter[str] = Counter()
+        for (_, state), n in states.items():
+            totals[state] += n
         return {
             "project": self.name,
             "context": self.config.context,
@@ -181,19 +202,21 @@ class Project:
                     "code": s.code,
                     "coverage": s.coverage,
                     "duration_s": s.duration_us / 1e6,
-                    "clips": len(self.store.all(Clip, "source_sha = ?", (s.sha256,))),
+                    "clips": clips.get(s.sha256, 0),
                 }
-                for s in sources
+                for s in self.store.all(Source)
             ],
             "items": {
-                "count": sum(s.stage == "input" and s.unit.startswith("item-") for s in rows),
-                "gone": [names.get(s.unit, s.unit) for s in self.store.stages_in("input", "gone")],
+                "count": self.store.query(
+                    "SELECT count(*) FROM stages WHERE stage = 'input' AND substr(unit, 1, 5) = 'item-'"
+                )[1][0][0],
+                "gone": [names.get(row.unit, row.unit) for row in gone],
             },
-            "stages": dict(Counter(s.state for s in stages)),
+            "stages": dict(totals),
             "waiting": {
-                "stages": sorted({s.stage for s in waiting}),
-                "clips": len({s.unit for s in waiting}),
-                "needs": waiting[0].note if waiting else None,
+                "stages": sorted(stage for stage, state in states if state == WAITING_CODE),
+                "clips": waiting,
+                "needs": needs,
             },
             "quarantined_clips": [o.clip_id for o in explicit],
             "failures": [
@@ -206,7 +229,7 @@ class Project:
                     "hint": f.hint,
                     "attempt": f.attempt,
                 }
-                for f in self.store.all(Failure)
+                for f in failures
             ],
             "history": dict(zip(("runs", "bytes"), self.store.history_size(), strict=True)),
             "unfinished_runs": [r.id for r in self.store.all(Run, "finished_utc IS NULL")],

@@ -87,7 +87,7 @@ def rates_of(store: Store, config: Config) -> Rates:
     """What the project's ledger says. Stages that were done at another frame rate are scaled to the present one."""
     fps = config.analysis.fps
     _, rows = store.query(
-        "SELECT s.stage, sum(s.ms), sum(max((c.end_us - c.start_us) / 1e6, " + repr(1 / fps) + ")) "  # noqa: S608 - a number
+        "SELECT s.stage, sum(s.ms), sum(max((c.end_us - c.start_us) / 1e6, " + repr(1 / fps) + ")) "
         "FROM stages s JOIN clips c ON c.id = s.unit WHERE s.ms IS NOT NULL AND s.state = 'ok' GROUP BY s.stage"
     )
     spent = {stage: ms for stage, ms, _ in rows}
@@ -110,7 +110,9 @@ def _frame_scale(store: Store, fps: float) -> float:
 
 def _overhead(store: Store) -> float | None:
     """Wall time ÷ longest lines of the newest finished run that did media stages; None where there is none."""
-    for run in sorted((r for r in store.all(Run) if r.finished_utc), key=lambda r: r.started_utc, reverse=True):
+    _, busy = store.query("SELECT run_id FROM stages WHERE ms IS NOT NULL GROUP BY run_id HAVING sum(ms) >= 1000")
+    ended = [r for r in store.all(Run) if r.finished_utc and (r.id,) in busy]
+    for run in sorted(ended, key=lambda r: r.started_utc, reverse=True):
         lines_s = sum(line_ms(spent) for spent in store.spent(run.id)) / 1000
         wall = datetime.datetime.fromisoformat(run.finished_utc or "") - datetime.datetime.fromisoformat(
             run.started_utc

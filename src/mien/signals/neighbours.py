@@ -19,7 +19,7 @@ F64 = npt.NDArray[np.float64]
 I64 = npt.NDArray[np.int64]
 U8 = npt.NDArray[np.uint8]
 
-ROWS = 512  # of the distance matrix at a time, so that memory grows with the clips, not with their square
+ROWS, CELLS = 512, 2**23  # of the distance matrix at a time: memory does not grow with its size
 POSITIONS = (0.1, 0.3, 0.5, 0.7, 0.9)  # of a clip's span: where its frames are taken for hashing
 SIDE, LOW = 32, 8  # a hash is made of the 8 × 8 lowest frequencies of a 32 × 32 picture
 FLAT_SD = 2 / 255  # a picture without structure has no hash
@@ -87,13 +87,14 @@ def anomalies(
     x = vectors[known].astype(np.float64)
     square = (x**2).sum(1)
     distance, nearest = np.full(n, np.nan), np.full((n, k), -1, np.int64)
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
+    step = max(1, min(ROWS, CELLS // len(x)))
+    for start in range(0, len(x), step):
+        rows = slice(start, start + step)
         between = np.sqrt(np.maximum(square[rows, None] + square - 2 * x[rows] @ x.T, 0))
         for codes in apart:
             between[codes[known[rows], None] == codes[known]] = np.inf
         between[np.arange(len(between)), np.arange(start, start + len(between))] = np.inf
-        order = np.argsort(between, axis=1, kind="stable")[:, :k]
+        order = _nearest(between, k)
         mean = np.take_along_axis(between, order, 1).mean(1)
         found = np.flatnonzero(np.isfinite(mean))
         distance[known[rows][found]] = mean[found]
@@ -108,6 +109,16 @@ def anomalies(
         share = (below + 0.5 * (upto - below - 1)) / (len(ranked) - 1) if len(ranked) > 1 else 0.5
         out.append(Anomaly(float(distance[i]), share, tuple(int(j) for j in nearest[i]), None))
     return tuple(out)
+
+
+def _nearest(between: F64, k: int) -> I64:
+    """Columns of the k smallest values of each row, smallest first; of equal ones those that stand first. `[rows k]`"""
+    furthest = np.partition(between, k - 1, axis=1)[:, k - 1]
+    order = np.empty((len(between), k), np.int64)
+    for i, row in enumerate(between):
+        near = np.flatnonzero(row <= furthest[i])
+        order[i] = near[np.argsort(row[near], kind="stable")[:k]]
+    return order
 
 
 def scaled(vectors: F32 | F64, how: Literal["unit", "standard", "whitened"], components: int = 16) -> F64:

@@ -8,6 +8,7 @@ and at worst an unnamed file, which the next writer sweeps.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
@@ -354,6 +355,21 @@ class Store:
             "SELECT unit, stage, key, state, code, note, attempt FROM stages WHERE unit=? ORDER BY stage", (unit,)
         )
         return [StageRow(*row) for row in rows]
+
+    def spent(self, run_id: str) -> Iterator[dict[str, float]]:
+        """Stage → ms of the stages that a run did on a clip, one clip after another."""
+        rows = self._db.execute(
+            "SELECT s.unit, s.stage, s.ms FROM stages s JOIN clips c ON c.id = s.unit "
+            "WHERE s.run_id=? AND s.ms IS NOT NULL AND s.state='ok' ORDER BY s.unit, s.stage",
+            (run_id,),
+        )
+        for _, mine in itertools.groupby(rows, key=lambda row: row[0]):
+            yield {stage: ms for _, stage, ms in mine}
+
+    def states(self) -> dict[tuple[str, str], int]:
+        """(stage, state) → units."""
+        rows = self._db.execute("SELECT stage, state, count(*) FROM stages GROUP BY stage, state ORDER BY stage, state")
+        return {(stage, state): n for stage, state, n in rows}
 
     def all(self, record: type[R], where: str = "", params: Sequence[object] = ()) -> list[R]:
         """Records of a kind, in key order. `where` is SQL of ours with `?` for values."""
