@@ -1,10 +1,10 @@
 """× real time, ms per stage, overhead over bare inference, peak memory of `mien run`.
 
-The partner in the same run is bare inference: every model call of the run is noted with its batch, and then made
-again in a plain loop over models, with nothing decoded, tracked, pooled or stored around it; loading the models counts
-on both sides. Overhead = wall time of the run ÷ wall time of that loop. A second, harsher figure divides by the calls
-into the runtime alone (no resizing, no decoding of outputs), spread perfectly over two threads. Memory is the peak of
-the run and its decoding child.
+The partner in the same run is bare inference: every model call is noted with its batch, and then made again in a plain
+loop over models, one thread, with nothing decoded, tracked, pooled or stored around it; loading the models counts on
+both sides. Overhead = wall time of `mien run` ÷ wall time of that loop. A second, harsher figure divides by the calls
+into the runtimes alone (no resizing, no decoding of outputs), spread perfectly over two threads. Memory is the peak of
+the run with its workers and decoding children.
 """
 
 from __future__ import annotations
@@ -145,6 +145,7 @@ class Calls:
     def __init__(self) -> None:
         self.models: dict[Any, list[Any]] = defaultdict(list)
         self.runtime: dict[Any, list[tuple[tuple[tuple[int, ...], Any], ...]]] = defaultdict(list)
+        self.loading: list[float] = []
         self._lock = threading.Lock()
 
     def model(self, model: Any, batch: Any) -> None:
@@ -173,8 +174,8 @@ class Noting:
         return getattr(self._model, name)
 
 
-def overhead(root: Path, video: Path, media_s: float) -> list[str]:
-    """One run in this process, then its calls again with nothing around them."""
+def noted(root: Path, video: Path) -> Calls:
+    """The calls of one run, made in this process on one thread."""
     from mien.models.onnx import OnnxNet
     from mien.models.sound.whisper import WhisperVoice
     from mien.pipeline import Project, stack
@@ -190,53 +191,52 @@ def overhead(root: Path, video: Path, media_s: float) -> list[str]:
         calls.inside(self, (mel,))
         return states(self, mel)
 
-    OnnxNet.run, WhisperVoice._states = noting_net, noting_states
-    loading: list[float] = []
-
     def opening(*given: Any) -> Noting:
         began = time.perf_counter()
         model = open_adapter(*given)
-        loading.append(time.perf_counter() - began)
+        calls.loading.append(time.perf_counter() - began)
         return Noting(model, calls)
 
-    stack.open_adapter = opening
+    OnnxNet.run, WhisperVoice._states, stack.open_adapter = noting_net, noting_states, opening
     try:
-        project = Project.init(root, "research")
-        started = time.perf_counter()
+        Project.init(root, "research").close()
+        project = Project.open(root, {"run": {"runner": "inline", "workers": 1}, "analysis": {"threads": 1}})
         project.run([video])
-        walls = [time.perf_counter() - started]
+        project.close()
     finally:
         OnnxNet.run, WhisperVoice._states, stack.open_adapter = run_net, states, open_adapter
+    return calls
+
+
+def overhead(root: Path, video: Path, media_s: float) -> list[str]:
+    """One run in this process to note its calls; these again with nothing around; whole runs in turns with that."""
+    from mien.store import Store
+
+    calls = noted(root, video)
+    loading = sum(calls.loading)
     lines = ["| model | calls | ms per media s, called in a loop |", "|---|---|---|"]
-    lines.append(f"| loading the models | {len(loading)} | {1000 * sum(loading) / media_s:.1f} |")
+    lines.append(f"| loading the models | {len(calls.loading)} | {1000 * loading / media_s:.1f} |")
     # A machine's speed varies by a third within minutes: both sides go twice, in turns; the better of each counts.
-    loops = [in_a_loop(calls)]
-    again = Project.init(root.with_name("again"), "research")
-    started = time.perf_counter()
-    again.run([video])
-    walls.append(time.perf_counter() - started)
-    again.close()
-    loops.append(in_a_loop(calls))
+    walls, loops = list[float](), list[dict[Any, float]]()
+    for turn in ("one", "two"):
+        loops.append(in_a_loop(calls))
+        walls.append(subprocess_run(root.with_name(turn), video)[0])
     best = min(loops, key=lambda spent: sum(spent.values()))
     for model, spent in best.items():
         lines.append(f"| {model.spec.name} | {len(calls.models[model])} | {1000 * spent / media_s:.1f} |")
-    wall, loop = min(walls), sum(loading) + sum(best.values())
+    wall, loop = min(walls), loading + sum(best.values())
     bare = sum(replay(net, shapes) for net, shapes in calls.runtime.items())
-    lines += [
-        "",
-        "| stage | ms per media s (stages share the cores, so they add up to more than the run) |",
-        "|---|---|",
-    ]
-    rows = project.store.query("SELECT stage, sum(ms) FROM stages WHERE ms > 0 GROUP BY stage ORDER BY 2 DESC")[1]
+    with Store(root) as store:
+        rows = store.query("SELECT stage, sum(ms) FROM stages WHERE ms > 0 GROUP BY stage ORDER BY 2 DESC")[1]
+    lines += ["", "| stage | ms per media s, one after another |", "|---|---|"]
     lines += [f"| {stage} | {ms / media_s:.1f} |" for stage, ms in rows]
     lines += [
         "",
         f"runs {walls[0]:.1f} and {walls[1]:.1f} s; the same model calls in a plain loop, with loading the models, "
-        f"{' and '.join(f'{sum(loading) + sum(s.values()):.1f}' for s in loops)} s: overhead {wall / loop:.2f} "
+        f"{' and '.join(f'{loading + sum(s.values()):.1f}' for s in loops)} s: overhead {wall / loop:.2f} "
         "(the better of each)",
         f"the runtime calls alone, spread perfectly over two threads, {bare:.1f} s: {wall / bare:.2f}",
     ]
-    project.close()
     return lines
 
 
@@ -251,7 +251,7 @@ def in_a_loop(calls: Calls) -> dict[Any, float]:
     return spent
 
 
-def replay(net: Any, shapes: list[Any]) -> float:
+def replay(net: Any, shapes: list[Any], threads: int = 2) -> float:
     """Seconds for the same runtime calls on made-up inputs (their time does not depend on the values)."""
     rng = np.random.default_rng(0)
     made: dict[Any, tuple[Any, ...]] = {}
@@ -261,7 +261,7 @@ def replay(net: Any, shapes: list[Any]) -> float:
     inputs = [made[call] for call in shapes]
     work = net.run if hasattr(net, "inputs") else net._states
     work(*inputs[0])
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()
         list(pool.map(lambda given: work(*given), inputs))
         return time.perf_counter() - started
