@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 R = TypeVar("R")
+CACHE_KIB = 65_536  # of the database's pages: ids lie scattered, so a commit among many clips touches pages all over
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class Store:
             raise durable.coded(error) from error
         try:
             db.row_factory = sqlite3.Row
+            db.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
             version = db.execute("PRAGMA user_version").fetchone()[0]
             if version > STORE_VERSION:
                 raise MienError("store.newer", f"this project has store version {version}", "upgrade mien to read it")

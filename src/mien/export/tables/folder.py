@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -103,9 +104,9 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     """Each name as one path segment without spaces, control or reserved characters; all different, also where only
     letter case or such characters tell the names apart."""
     made = {name: _plain(name) for name in sorted(names)}
-    folded = [m.casefold() for m in made.values()]
+    folded = Counter(m.casefold() for m in made.values())
     return {
-        name: m if folded.count(m.casefold()) == 1 else f"{m}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
+        name: m if folded[m.casefold()] == 1 else f"{m}~{hashlib.sha256(name.encode()).hexdigest()[:6]}"
         for name, m in made.items()
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import difflib
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from mien.core import US, MienError, Span
 from mien.export.tables.delimited import unguarded
 from mien.export.tables.labelled import Box, Place, overlaps
 from mien.export.tables.rows import place_of, state_of, top_of
-from mien.export.tables.scope import ClipRows, Scope
+from mien.export.tables.scope import ClipRows, Part, Scope
 
 NEEDED = ("source", "start s", "end s", "target", "your value")
 
@@ -57,6 +58,9 @@ class Known:
         self._scope = scope
         self._names = {name: s.sha256 for name, s in scope.sources.items()}
         self._lines: dict[str, list[Line]] = {}
+        self._parts: dict[str, list[Part]] = defaultdict(list)
+        for part in scope.parts:
+            self._parts[part.source.sha256].append(part)
 
     def line(self, cells: dict[str, str]) -> Line:
         """The line of the project that a line of the file means, with the file's own place where it states one.
@@ -105,8 +109,7 @@ class Known:
 
     def _of(self, sha: str) -> list[Line]:
         if sha not in self._lines:
-            parts = [p for p in self._scope.parts if p.source.sha256 == sha]
-            self._lines[sha] = [line for p in parts for line in lines_of(self._scope.rows(p))]
+            self._lines[sha] = [line for p in self._parts[sha] for line in lines_of(self._scope.rows(p))]
         return self._lines[sha]
 
 

@@ -25,7 +25,7 @@ def write(scope: Scope, folder: Path, models: list[Model]) -> dict[str, int]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    rows = dict.fromkeys(TABLES, 0)
+    rows, held = dict.fromkeys(TABLES, 0), dict.fromkeys(TABLES, 0)
     waiting: dict[str, list[pa.RecordBatch]] = {table: [] for table in TABLES}
     with ExitStack() as closing:
         sinks: dict[str, Any] = {}
@@ -37,11 +37,13 @@ def write(scope: Scope, folder: Path, models: list[Model]) -> dict[str, int]:
             if waiting[table]:
                 sinks[table].write_table(pa.Table.from_batches(waiting[table]))
                 waiting[table].clear()
+                held[table] = 0
 
         def put(table: str, batch: pa.RecordBatch) -> None:
             waiting[table].append(batch)
             rows[table] += batch.num_rows
-            if sum(b.num_rows for b in waiting[table]) >= GROUP_ROWS:
+            held[table] += batch.num_rows
+            if held[table] >= GROUP_ROWS:
                 flush(table)
 
         for clip in scope.clips():
