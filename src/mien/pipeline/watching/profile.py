@@ -19,7 +19,10 @@ from mien.pipeline.plan import STAGES
 from mien.pipeline.watching.trace import TraceFile
 
 SAMPLE_S = 0.25
-AROUND = ("input", "register", "scan", "clips", "models", "opening", "pictures", "samples", "task", "workers", "room", "lines")
+AROUND = (
+    *("input", "register", "scan", "clips", "models", "opening", "pictures", "samples"),
+    *("task", "workers", "room", "lines"),
+)
 
 
 @dataclass(frozen=True, slots=True)
