@@ -107,16 +107,31 @@ def run(
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run: mien plan.")] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; never a silent fallback.")] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Where the time goes: a table, and a trace for ui.perfetto.dev.")
+    ] = False,
+    profile_out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="The trace, .json or .json.gz (default: profile.json.gz in the project). Profiles."
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option(min=0, max=65535, metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1 meanwhile."),
+    ] = None,
 ) -> None:
     """Analyse inputs; a second run does only what is missing or changed."""
     if dry_run:
         out.plan(inputs, as_json)
         return
     from mien.cli.progress import listening
+    from mien.cli.watching import watched
 
     project = _open({"analysis": {"device": device}} if device else None)
-    with errors(), listening(as_json) as listener:
-        outcome = project.run(inputs or [], listener=listener)
+    asked: dict[str, Any] = {"profile": profile, "trace": profile_out, "port": metrics_port, "as_json": as_json}
+    with errors(), listening(as_json) as listener, watched(project.root, listener, **asked) as heard:
+        outcome = project.run(inputs or [], listener=heard)
     _ended(project, outcome, as_json)
 
 
@@ -144,8 +159,17 @@ def _ended(project: Any, outcome: Any, as_json: bool) -> None:
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    as_json: Json = False,
+    watch: Annotated[bool, typer.Option("--watch", help="What a run in another process does, until Ctrl-C.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, metavar="S", help="Seconds between two looks.")] = 2.0,
+) -> None:
     """What is done, what waits and what failed."""
+    if watch:
+        from mien.cli.watching import watch as look_on
+
+        look_on(_open(), every, as_json)
+        return
     found = _open().status()
     if as_json:
         give(found)
