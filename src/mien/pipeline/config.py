@@ -84,6 +84,9 @@ class Running(Strict):
     order: Literal["auto", "clip", "stage"] = Field(
         "auto", description="all models on one clip, or one model on all clips where memory is short"
     )
+    together: Annotated[int, Ge(0), Le(64)] = Field(
+        0, description="clips whose batches a model gets as one; 0: 8 on a card, else 1"
+    )
     workers: Annotated[int, Ge(0), Le(256)] = Field(0, description="processes; 0: by cores, cards and memory")
     ray_address: str = Field("", description="host:port of a Ray cluster; empty: Ray on this machine, for the run")
 

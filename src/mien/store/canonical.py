@@ -21,10 +21,12 @@ def canonical_dump(store: Store) -> str:
         names, rows = store.query(f"SELECT * FROM {table}")  # noqa: S608 - our own names
         for row in rows:
             kept = {n: v for n, v in zip(names, row, strict=True) if n not in _LEFT_OUT}
-            if table == "stages" and (kept["stage"] == "input" or kept["stage"].startswith("annotate.")):
-                continue  # of items, which are left out too: their ids are made of paths
+            if table == "stages" and (kept["stage"] in ("input", "batches") or kept["stage"].startswith("annotate.")):
+                continue  # of items, which are left out too: their ids are made of paths; of a run's own doing
             lines.append(json.dumps([table, kept], sort_keys=True, ensure_ascii=False))
     for name in store.array_names():
+        if name.startswith("batches/"):
+            continue
         table = store.table(name)
         if table is not None:
             lines.append(json.dumps(["array", name, _digest(table)]))

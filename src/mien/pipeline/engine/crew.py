@@ -32,6 +32,11 @@ def crew_for(config: Config, stack: Stack, left_s: float, progress: Callable[[Cl
     return Inline(Hand(stack, config.analysis, side_by_side=(terms.workers or cores) > 1), progress)
 
 
+def together(config: Config) -> int:
+    """How many clips' batches a model gets as one."""
+    return config.run.together or (8 if config.analysis.device == "cuda" else 1)
+
+
 def fitting(cores: int, free: float) -> int:
     """How many workers fit: one per core, as long as there is memory for each."""
     return max(1, min(cores, int(free // PER_WORKER_MB)))

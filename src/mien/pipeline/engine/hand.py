@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from mien.core import MienError, Source, probe
 from mien.media import Decoder
 from mien.pipeline.config import Analysis
 from mien.pipeline.engine.task import ClipTask, Finished
+from mien.pipeline.engine.together import side_by_side
 from mien.pipeline.engine.work import media_work
 from mien.pipeline.stack import Stack
 
@@ -36,6 +39,8 @@ class Hand:
 
     def do(self, task: ClipTask, progress: Callable[[int], None]) -> Finished:
         """The outcome of each stage; never raises for a bad clip."""
+        if task.others:
+            return self._together((task, *task.others), progress)
         with probe.span("clip", task.clip.id, task.clip.id):
             outcomes = media_work(
                 task,
@@ -48,6 +53,19 @@ class Hand:
         if any(isinstance(o, MienError) and o.code.startswith("media.") for o in outcomes.values()):
             self.close()  # the next clip gets a new decoder
         return Finished(task, outcomes)
+
+    def _together(self, tasks: tuple[ClipTask, ...], progress: Callable[[int], None]) -> Finished:
+        """Each clip has its own decoder and thread; calls of models are made for all at once."""
+
+        def one(task: ClipTask, view: Any) -> Finished:
+            hand = Hand(view, self._analysis, side_by_side=False)
+            try:
+                return hand.do(replace(task, others=()), progress if task is tasks[0] else lambda _: None)
+            finally:
+                hand.close()
+
+        (first, *others), _ = side_by_side([partial(one, task) for task in tasks], self._stack)
+        return replace(first, task=tasks[0], others=tuple(others))
 
     def _opened(self, source: Source) -> Any:
         if self._decoder is None or self._sha != source.sha256:

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -151,6 +152,10 @@ class Processes:
         worker.end()
         self._workers.remove(worker)
         killer, *others = worker.tasks
+        if killer.others:  # one of these: each by itself, to find out which
+            for task in (replace(killer, others=()), *killer.others, *others):
+                self.give(task)
+            return
         tried = self._tried[killer.clip.id] = self._tried.get(killer.clip.id, 0) + 1
         how = worker.process.returncode
         log.warning("a worker ended (%s) while it analysed clip %s", how, killer.clip.id)

@@ -16,11 +16,13 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mien.core import Clip, MienError, Source, Track, clip_id, digest, probe
 from mien.core.records import Assessment, Failure, Observation
 from mien.media import Cut, Decoder, Scanning, hash_file, judge
 from mien.pipeline.config import Config
-from mien.pipeline.engine.crew import crew_for
+from mien.pipeline.engine.crew import crew_for, together
 from mien.pipeline.engine.hand import present
 from mien.pipeline.engine.heap import one_heap
 from mien.pipeline.engine.order import by_stage, groups
@@ -29,6 +31,7 @@ from mien.pipeline.engine.work import bug, reads
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import STAGES, Stage, applies, check_plan, cutting
+from mien.pipeline.rows import table
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.assess import assess_stage
 from mien.pipeline.stages.body import body_stage
@@ -63,6 +66,8 @@ class Runner:
         self._total_s = self._done_s = 0.0
         self._crew: Crew | None = None
         self._under_way: dict[str, _Open] = {}
+        self._group: list[ClipTask] = []
+        self._groups: list[tuple[str, ...]] = []
         self._share = (0, 1)  # which pass over all clips this is, of how many
 
     def require_weights(self) -> None:
@@ -142,7 +147,16 @@ class Runner:
             self._share = (len(passes), len(passes) + 1)
         self._pass(sources, None)
         self._compare()
+        self._note_batches()
         self._tell(Event("done", done_s=self._total_s, total_s=self._total_s))
+
+    def _note_batches(self) -> None:
+        """The batch plan: which clips went to the models together, in order. With it, results repeat to the bit."""
+        if any(len(group) > 1 for group in self._groups):
+            rows = [(i, clip) for i, group in enumerate(self._groups) for clip in group]
+            held = table({"group": np.array([i for i, _ in rows]), "clip": np.array([c for _, c in rows])})
+            name = f"batches/{self._run_id}"
+            self._commit(StageResult(self._run_id, "batches", digest("batches", self._groups), tables={name: held}))
 
     def _pass(self, sources: Sequence[Source], only: frozenset[str] | None) -> list[Source]:
         """Go over all clips of the sources once; the sources whose clips could be found."""
@@ -279,13 +293,23 @@ class Runner:
         except MienError as error:  # a stored table is damaged
             self._keep(opened, dict.fromkeys(stages, error))
             return
-        crew = self._working()
-        while not crew.room:
-            self._settle()
         self._under_way[opened.clip.id] = opened
         length_s = opened.clip.span.duration_us / 1e6
         self._tell(Event("begun", opened.clip.id, ",".join(stages), clip_s=length_s))
-        crew.give(task)
+        self._group.append(task)
+        if len(self._group) >= together(self._config):
+            self._send()
+
+    def _send(self) -> None:
+        """Give out the group that was gathered: tasks that are done together."""
+        if not self._group:
+            return
+        (first, *others), self._group = self._group, []
+        self._groups.append((first.clip.id, *(t.clip.id for t in others)))
+        crew = self._working()
+        while not crew.room:
+            self._settle()
+        crew.give(dataclasses.replace(first, others=tuple(others)))
         self._take(crew.finished(wait=False))
 
     def _task(self, opened: _Open, stages: tuple[str, ...]) -> ClipTask:
@@ -305,6 +329,8 @@ class Runner:
 
     def _settle(self, *, wait_for_all: bool = False) -> None:
         """Wait until something has come back (or everything) and commit it."""
+        if wait_for_all:
+            self._send()
         while self._crew is not None and self._crew.busy:
             with probe.span("wait", "workers"):
                 finished = self._crew.finished(wait=True)
@@ -313,7 +339,7 @@ class Runner:
                 return
 
     def _take(self, finished: Iterable[Finished]) -> None:
-        for done in finished:
+        for done in (each for first in finished for each in (first, *first.others)):
             probe.absorb(done.spans)
             opened = self._under_way.pop(done.task.clip.id)
             with self._guarded(opened.source):

@@ -18,6 +18,7 @@ class ClipTask:
         stages: their names, in the order of the plan.
         tables: earlier results, as `STAGE` → table, of the stages that these read and that are up to date.
         rows: the clip's observations, where a stage reads those.
+        others: tasks to do together with this one, so that models get their batches as one.
     """
 
     clip: Clip
@@ -25,6 +26,7 @@ class ClipTask:
     stages: tuple[str, ...]
     tables: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Observation, ...] = ()
+    others: tuple[ClipTask, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class Finished:
     task: ClipTask
     outcomes: Mapping[str, Outcome]
     spans: probe.Taken | None = None
+    others: tuple[Finished, ...] = ()
 
 
 class Crew(Protocol):
