@@ -10,8 +10,9 @@ from mien.media.files import hash_file
 from mien.media.records import Limits, Probe, Scan, Status, Tally, judge
 from mien.media.scanning import Scanning
 from mien.media.shots import shot_detector
+from mien.media.spool import Shelf, Spool, Spooled, SpoolLostError
 
 __all__ = [
-    "CUTTER", "Cut", "Cutter", "Decoder", "Found", "Limits", "Probe", "Scan", "Scanning", "Status", "Tally",
-    "cut", "hash_file", "judge", "probe", "shot_detector",
+    "CUTTER", "Cut", "Cutter", "Decoder", "Found", "Limits", "Probe", "Scan", "Scanning", "Shelf", "Spool",
+    "SpoolLostError", "Spooled", "Status", "Tally", "cut", "hash_file", "judge", "probe", "shot_detector",
 ]  # fmt: skip

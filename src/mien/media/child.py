@@ -16,10 +16,11 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,10 @@ import numpy.typing as npt
 from mien.core import MienError
 from mien.media import wire
 from mien.media.records import Limits
+
+if TYPE_CHECKING:
+    from mien.media.keeping import Kept
+    from mien.media.source import Source
 
 _PULSE_S = 0.5
 
@@ -143,12 +148,28 @@ def _answer(path: Path, limits: Limits, work: Work) -> None:
             case "sound":
                 send_sound(source, asked["start_us"], asked["end_us"], work.send)
             case "scan":
-                found = ("settled_us", "cuts_us", "activity")
-                value = scan(source, lambda *news: work.send({"found": dict(zip(found, news, strict=True))}))
-                work.send({"value": value})
+                work.send({"value": scan(source, _telling(source, work), _kept(source, asked, work))})
             case op:
                 raise MienError("media.bad-request", f"there is no request {op!r}")
         work.end("done", tally=asdict(source.tally))
+
+
+def _telling(source: Source, work: Work) -> Callable[[int, list[int], list[float]], None]:
+    def tell(settled_us: int, cuts_us: list[int], activity: list[float]) -> None:
+        found = {"settled_us": settled_us, "cuts_us": cuts_us, "activity": activity}
+        work.send({"found": found | {"damaged": source.tally.damaged}})
+
+    return tell
+
+
+def _kept(source: Source, asked: dict[str, Any], work: Work) -> Kept | None:
+    """What the scan hands out of what it decodes, where that was asked for."""
+    from mien.media.keeping import Kept
+
+    if asked["keep"] is None:
+        return None
+    fps, side, longest_us = asked["keep"]
+    return Kept(source, Fraction(fps[0], fps[1]), side, longest_us, work.send)
 
 
 def _limit(limits: Limits) -> None:

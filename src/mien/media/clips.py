@@ -33,11 +33,13 @@ class Found:
         cuts_us: first frames of new shots.
         activity: one value per `CELL_US` of the source's clock: mean change of lightness from frame to frame plus the
             root mean square of the sound, both 0..1.
+        damaged: something of the source, so far, could not be decoded or had to be mended.
     """
 
     settled_us: int
     cuts_us: tuple[int, ...] = ()
     activity: tuple[float, ...] = ()
+    damaged: bool = False
 
 
 @dataclass(slots=True)

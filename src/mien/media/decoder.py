@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from mien.core import SAMPLE_RATE_HZ, US, Frames, MienError, Sound, Span
 from mien.media import wire
@@ -22,6 +23,7 @@ from mien.media.clips import Found
 from mien.media.files import open_regular
 from mien.media.records import Limits, Probe, Scan, Tally
 from mien.media.spawn import spawn
+from mien.media.spool import Shelf
 
 _F_SETPIPE_SZ = 1031
 _START_S = 60.0  # importing libav on a busy machine
@@ -74,8 +76,7 @@ class Decoder:
         """
         if not (math.isfinite(fps) and fps > 0 and batch > 0):
             raise ValueError(f"fps and batch must be positive, but got {fps}, {batch}")
-        rate = Fraction(fps).limit_denominator(100_000)
-        ask = {"fps": [rate.numerator, rate.denominator], "max_side_px": max_side_px}
+        ask = {"fps": _ratio(fps), "max_side_px": max_side_px}
         replies = self._request("frames", start_us=max(0, span.start_us), end_us=span.end_us, **ask)
         return self._batched(replies, batch)
 
@@ -117,19 +118,33 @@ class Decoder:
             self._fill(part)
         return Sound(samples, span.start_us)
 
-    def scan(self, tell: Callable[[Found], None] | None = None) -> Scan:
+    def scan(self, tell: Callable[[Found], None] | None = None, keep: Shelf | None = None) -> Scan:
         """Decode everything once: shots, true times, coverage, damage. `tell` gets what is found as it is found.
+
+        Args:
+            keep: gets the frames that `frames` would give for the whole source, and the sound of its beginning.
 
         Raises:
             MienError: `media.corrupt` also when nothing at all could be decoded.
         """
         fields: dict[str, Any] = {}
-        for header, _ in self._request("scan"):
+        image = np.empty((0, 0, 3), np.uint8)
+        for header, size in self._request("scan", keep=None if keep is None else _asked(keep)):
             if "value" in header:
                 fields = header["value"]
+            elif keep is not None and "picture" in header:
+                if image.shape != (shape := self._image(header, size)):
+                    image = np.empty(shape, np.uint8)
+                self._fill(image)
+                keep.picture(header["picture"], image)
+            elif keep is not None and "sound" in header:
+                keep.sound(header["sound"], self._samples(size))
+            elif keep is not None and "lost" in header:
+                keep.lose(header["lost"])
             elif tell is not None:
                 news = header["found"]
-                tell(Found(int(news["settled_us"]), tuple(news["cuts_us"]), tuple(news["activity"])))
+                seen = tuple(news["cuts_us"]), tuple(news["activity"])
+                tell(Found(int(news["settled_us"]), *seen, news["damaged"]))
         made: dict[str, Any] = {name: tuple(fields[name]) for name in ("cuts_us", "stitched_us")}
         made["tally"] = Tally(**fields["tally"])
         if not made["tally"].frames and not fields["sound_us"]:
@@ -203,6 +218,13 @@ class Decoder:
             self._die("media.decoder-died", f"the decoder announced a picture of {header['shape']} in {size} bytes")
         return height, width, depth
 
+    def _samples(self, size: int) -> npt.NDArray[np.float32]:
+        if size % 4 or size > 4 * _MAX_SOUND_S * SAMPLE_RATE_HZ:
+            self._die("media.decoder-died", f"the decoder announced sound of {size} bytes")
+        samples = np.empty(size // 4, np.float32)
+        self._fill(samples)
+        return samples
+
     def _fill(self, array: np.ndarray[Any, Any]) -> None:
         try:
             self._reader.into(array.data.cast("B"))
@@ -241,6 +263,14 @@ class Decoder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _ratio(fps: float | Fraction) -> tuple[int, int]:
+    return Fraction(fps).limit_denominator(100_000).as_integer_ratio()
+
+
+def _asked(keep: Shelf) -> tuple[tuple[int, int], int, int]:
+    return _ratio(keep.fps), keep.max_side_px, keep.longest_us
 
 
 def probe(path: Path | str, limits: Limits | None = None) -> Probe:

@@ -15,7 +15,7 @@ from mien.media.source import Source
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-Send = Callable[[dict[str, Any], npt.NDArray[Any]], None]
+Send = Callable[[dict[str, Any], npt.NDArray[Any] | None], None]
 _SEEK_AFTER_US = 3 * US
 _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
 
@@ -70,22 +70,33 @@ class Upright:
         return np.ascontiguousarray(np.rot90(rgb, -turns) if turns else rgb)
 
 
-def send_grid(source: Source, start_us: int, end_us: int, fps: Fraction, max_side_px: int | None, send: Send) -> None:
-    """The frames whose time lies in the span and that are the first at or after some instant `k/fps` (k ≥ 0).
+class Grid:
+    """Chooses, of all frames in rising time, those that are the first at or after some instant `k/fps` (k ≥ 0).
 
     Whether a frame is taken depends only on its time and its predecessor's, so the clips of a source together get
     exactly the frames of the whole.
     """
+
+    def __init__(self, fps: Fraction, tolerance_us: int) -> None:
+        self._fps, self._tolerance, self._served = fps, tolerance_us, -1
+
+    def due(self, t_us: int) -> bool:
+        """Asked of every frame, in order."""
+        reached = (t_us + self._tolerance) * self._fps.numerator // (US * self._fps.denominator)
+        due, self._served = reached > self._served, reached
+        return due
+
+
+def send_grid(source: Source, start_us: int, end_us: int, fps: Fraction, max_side_px: int | None, send: Send) -> None:
+    """The frames whose time lies in the span and that the grid takes."""
     if source.video is None:
         return
-    upright, tolerance, served = Upright(max_side_px), source.tolerance_us, -1
+    upright, grid = Upright(max_side_px), Grid(fps, source.tolerance_us)
     for t_us, frame in source.pictures(start_us - 1):
         if t_us >= end_us:
             return
-        reached = (t_us + tolerance) * fps.numerator // (US * fps.denominator)
-        if t_us >= start_us and reached > served:
+        if grid.due(t_us) and t_us >= start_us:
             send({"t_us": t_us}, upright(frame, source.video.sample_aspect_ratio))
-        served = reached
 
 
 def send_stills(source: Source, times_us: Sequence[int], max_side_px: int | None, send: Send) -> None:

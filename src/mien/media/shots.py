@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
     from av.video.frame import VideoFrame
 
+    from mien.media.keeping import Kept
+
 _SIDE_PX = 160
 _MIN_SHOT_S = 0.4
 _MIN_LIGHTNESS_STEP = 5.0  # of 255; hue and saturation of dark pixels are noise that jumps at keyframes
@@ -125,8 +127,11 @@ class _Heard:
         return start_us
 
 
-def scan(source: Source, tell: Callable[[int, list[int], list[float]], None]) -> dict[str, Any]:
-    """The fields of `Scan`. `tell` gets the fields of `Found` about once a second of media."""
+def scan(
+    source: Source, tell: Callable[[int, list[int], list[float]], None], kept: Kept | None = None
+) -> dict[str, Any]:
+    """The fields of `Scan`, and `sound_kept`. `tell` gets the fields of `Found` about once a second of media; `kept`
+    every frame before what is found in it."""
     shots = Shots(source.rate) if source.video is not None and not source.image else None
     small, tally, heard = Upright(_SIDE_PX), source.tally, _Heard(source)
     activity = Activity(shots, source.audio is not None, tell)
@@ -140,6 +145,8 @@ def scan(source: Source, tell: Callable[[int, list[int], list[float]], None]) ->
                 yield frame
             else:
                 activity.sound(heard.add(frame), frame)
+                if kept is not None:
+                    kept.sound(source.time(frame), frame)
 
     for t_us, frame in source.rising(pictures()):
         tally.frames += 1
@@ -151,6 +158,8 @@ def scan(source: Source, tell: Callable[[int, list[int], list[float]], None]) ->
         last_us, picture_end = t_us, t_us + (0 if source.image else round(min(length_us, 10 * US)))
         if shots is not None:
             shots.feed(t_us, small(frame, None, "bgr24"))
+        if kept is not None:
+            kept.picture(t_us, frame)
         activity.picture(t_us)
     end_us = max(picture_end, heard.end_us)
     if shots is not None:
@@ -166,6 +175,7 @@ def scan(source: Source, tell: Callable[[int, list[int], list[float]], None]) ->
         "longest_gap_us": gap,
         "coverage": _coverage(source, first_us, picture_end, round(heard.sound_us)),
         "tally": asdict(tally),
+        "sound_kept": kept is not None and kept.finish(end_us),
     }
 
 

@@ -15,7 +15,7 @@ from mien.media.source import Source
 if TYPE_CHECKING:
     from av.audio.frame import AudioFrame
 
-_JUMP_US = 20_000  # a clock that differs less from the running sample count is rounding, not a gap
+JUMP_US = 20_000  # a clock that differs less from the running sample count is rounding, not a gap
 _PREROLL_US = 500_000  # lapped codecs need a few packets before their output is right
 _CHUNK = 4 * SAMPLE_RATE_HZ
 
@@ -36,7 +36,7 @@ class Line:
 
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         due = self._begin_us + self._in * US // frame.sample_rate
-        if self._resampler is None or form != self._form or (t_us is not None and abs(t_us - due) > _JUMP_US):
+        if self._resampler is None or form != self._form or (t_us is not None and abs(t_us - due) > JUMP_US):
             yield from self.flush()
             self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
             self._form, self._in, self._out = form, 0, 0
@@ -59,43 +59,56 @@ class Line:
             yield at, samples
 
 
-def send_sound(source: Source, start_us: int, end_us: int, send: Send) -> None:
-    """The span's samples as pieces `{"at": index from the span's start}`; what no piece covers is a gap.
+class Sampler:
+    """The samples of one span, sent as pieces `{"at": index from the span's start}`; what no piece covers is a gap.
 
     Samples beyond ±1 (loud lossy coding, down-mixing) are clipped.
     """
-    first, last = (round(t * SAMPLE_RATE_HZ / US) for t in (start_us, end_us))
-    line, covered, last_end = Line(), 0, first
-    pending: list[npt.NDArray[np.float32]] = []
-    pending_at = 0
 
-    def emit(at: int, samples: npt.NDArray[np.float32]) -> None:
-        nonlocal covered, last_end, pending_at
-        skip = max(0, last_end - at)  # pieces never overlap: the earlier one stands
-        at, samples = at + skip, samples[skip : max(0, last - at)]
+    def __init__(self, start_us: int, end_us: int, send: Send) -> None:
+        self._first, self._last = (round(t * SAMPLE_RATE_HZ / US) for t in (start_us, end_us))
+        self._line, self._send = Line(), send
+        self._covered, self._last_end = 0, self._first
+        self._pending: list[npt.NDArray[np.float32]] = []
+        self._pending_at = 0
+
+    def feed(self, t_us: int | None, frame: AudioFrame) -> None:
+        """The next frame of the stream."""
+        for at, samples in self._line.feed(t_us, frame):
+            self._emit(at, samples)
+
+    def finish(self, *, over: bool) -> int:
+        """Send what is left; the length of all gaps in µs. `over`: the stream went on beyond the span."""
+        for at, samples in self._line.flush():
+            self._emit(at, samples)
+        self._flush()
+        end = max(self._last if over else self._first, self._last_end)
+        return round((end - self._first - self._covered) * US / SAMPLE_RATE_HZ)
+
+    def _emit(self, at: int, samples: npt.NDArray[np.float32]) -> None:
+        skip = max(0, self._last_end - at)  # pieces never overlap: the earlier one stands
+        at, samples = at + skip, samples[skip : max(0, self._last - at)]
         if not len(samples):
             return
-        if pending and (at != last_end or sum(map(len, pending)) >= _CHUNK):
-            flush()
-        if not pending:
-            pending_at = at
-        pending.append(samples)
-        covered, last_end = covered + len(samples), at + len(samples)
+        if self._pending and (at != self._last_end or sum(map(len, self._pending)) >= _CHUNK):
+            self._flush()
+        if not self._pending:
+            self._pending_at = at
+        self._pending.append(samples)
+        self._covered, self._last_end = self._covered + len(samples), at + len(samples)
 
-    def flush() -> None:
-        if pending:
-            send({"at": pending_at - first}, np.clip(np.concatenate(pending), -1, 1).astype(np.float32))
-            pending.clear()
+    def _flush(self) -> None:
+        if self._pending:
+            samples = np.clip(np.concatenate(self._pending), -1, 1).astype(np.float32)
+            self._send({"at": self._pending_at - self._first}, samples)
+            self._pending.clear()
 
-    end = first
+
+def send_sound(source: Source, start_us: int, end_us: int, send: Send) -> None:
+    """The span's samples, from a little before it on."""
+    sampler, over = Sampler(start_us, end_us, send), False
     for t_us, frame in source.sounds(max(0, start_us - _PREROLL_US)):
-        if t_us is not None and t_us >= end_us + _JUMP_US:
-            end = last
+        if over := t_us is not None and t_us >= end_us + JUMP_US:
             break
-        for at, samples in line.feed(t_us, frame):
-            emit(at, samples)
-    for at, samples in line.flush():
-        emit(at, samples)
-    flush()
-    end = max(end, last_end)
-    source.tally.gap_us = round((end - first - covered) * US / SAMPLE_RATE_HZ)
+        sampler.feed(t_us, frame)
+    source.tally.gap_us = sampler.finish(over=over)

@@ -27,6 +27,7 @@ FORMATS = (
 _MAGIC = (b"\x1aE\xdf\xa3", b"RIFF", b"OggS", b"\x89PNG", b"\xff\xd8\xff", b"GIF8", b"fLaC", b"ID3", b"FLV")
 _STEP_BACK_US = 500_000
 _READ_RETRIES = 3
+_ONE_THREAD_PX = 1920 * 1088  # with more threads, libav conceals damage in whatever order they come
 _PREROLL_US = (0, 10 * US)
 
 
@@ -71,7 +72,8 @@ class Source:
         self.image = self.format.endswith("_pipe")
         self.video, self.audio = self._streams()
         if self.video is not None:
-            self.video.codec_context.thread_count = self.limits.threads
+            large = self.video.width * self.video.height > _ONE_THREAD_PX
+            self.video.codec_context.thread_count = self.limits.threads if large else 1
             self.video.codec_context.thread_type = "AUTO"
         self._fresh = True
 
