@@ -14,7 +14,7 @@ from mien.pipeline import Event, Listener
 from mien.pipeline.watching import Profile, look
 from mien.pipeline.watching.profile import cells
 
-HEADERS = ["stage", "wait s", "decode s", "load s", "preprocess s", "infer s", "post s", "write s", "calls", "ms per s"]
+HEADERS = ["stage", "wait", "decode", "load", "preprocess", "infer", "post", "write", "calls", "ms per s"]
 SHORT = 3  # clips under way that are named
 
 
@@ -49,7 +49,8 @@ def _told(profile: Profile, path: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"event": "profile", "stages": plain(rows), "dropped": profile.dropped}), flush=True)
     elif rows:
-        table(HEADERS, list(cells(rows)), right=tuple(range(1, len(HEADERS))), talk=True)
+        table(HEADERS, cells(rows), right=tuple(range(1, len(HEADERS))), talk=True)
+        say("seconds, added up over threads and processes; ms per s: of work for each second of media analysed now")
     if profile.dropped:
         say(f"{profile.dropped} spans found no room in the trace; the table counts them")
     say(f"the trace: {path} (open it in ui.perfetto.dev or chrome://tracing; it stays on this machine)")
