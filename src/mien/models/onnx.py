@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from mien.core import Device, MienError, probe
+from mien.core import Device, probe
+from mien.models.sessions import Model, open_session
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -25,29 +25,11 @@ class OnnxNet:
     """An ONNX network on the CPU, or with onnxruntime's CUDA provider. `run` is thread-safe; `map` keeps order.
 
     Raises:
-        MienError: `weights.unreadable`, `device.unavailable`.
+        MienError: `weights.unreadable`, `device.unavailable`, and what writing the network raises.
     """
 
-    def __init__(self, model: Path | bytes, device: Device) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        source = model if isinstance(model, bytes) else str(model)
-        name = "the model in memory" if isinstance(model, bytes) else model.name
-        wanted = "CUDAExecutionProvider" if device.name == "cuda" else "CPUExecutionProvider"
-        if wanted not in ort.get_available_providers():
-            raise _no_cuda("this onnxruntime was built without it")
-        try:
-            self._session = ort.InferenceSession(source, options, providers=[wanted])
-        except Exception as error:
-            raise MienError(
-                "weights.unreadable", f"{name} is not a usable ONNX file: {error}", "run 'mien models verify'"
-            ) from error
-        if wanted not in self._session.get_providers():  # onnxruntime would go on quietly on the CPU
-            raise _no_cuda("its libraries or the driver are missing")
+    def __init__(self, model: Model, device: Device) -> None:
+        self._session = open_session(model, device)
         self.inputs = [i.name for i in self._session.get_inputs()]
         self.input_shapes = [i.shape for i in self._session.get_inputs()]
         self.outputs = [o.name for o in self._session.get_outputs()]
@@ -67,15 +49,6 @@ class OnnxNet:
         if self._pool:
             self._pool.shutdown()
             self._pool = None
-
-
-def _no_cuda(why: str) -> MienError:
-    return MienError(
-        "device.unavailable",
-        f"onnxruntime cannot use CUDA: {why}",
-        "use --device cpu, or: pip install 'mien[cuda]', pip uninstall -y onnxruntime onnxruntime-gpu, pip install "
-        "onnxruntime-gpu (the two packages overwrite each other; 'mien doctor' shows which is in force)",
-    )
 
 
 def stacked(rows: Sequence[Array], width: tuple[int, ...]) -> Array:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -31,6 +32,7 @@ from mien.core import (
     probe,
 )
 from mien.models.onnx import OnnxNet, stacked
+from mien.models.sessions import Written
 from mien.models.sound import prosody
 from mien.models.weights.converting.ctranslate import whisper_encoder
 
@@ -150,7 +152,7 @@ class WhisperVoice:
     @classmethod
     def open(cls, files: WeightFiles, config: Config, device: Device) -> Self:
         """Raises MienError `weights.unreadable`."""
-        return cls(OnnxNet(whisper_encoder(files["model.bin"]), Device(threads=1)), device)
+        return cls(OnnxNet(_encoder(files["model.bin"]), Device(threads=1)), device)
 
     @classmethod
     def tiny(cls) -> Self:
@@ -189,6 +191,10 @@ class WhisperVoice:
             self._pool.shutdown()
             self._pool = None
         self._net = None
+
+
+def _encoder(path: Path) -> Written:
+    return Written((path,), "encoder", lambda: whisper_encoder(path))
 
 
 @cache

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
-from mien.core import AdapterSpec, Embeddings, Faces, MienError, Strict, probe
+from mien.core import AdapterSpec, Device, Embeddings, Faces, MienError, Strict, probe
 from mien.models.onnx import Array
+from mien.models.sessions import open_session
 from mien.models.vision.geometry import F32
 
 
@@ -38,22 +39,13 @@ class BoundNet:
     """
 
     def __init__(self, model: Path | bytes, where: str) -> None:
-        import onnxruntime as ort
-
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # A memory plan is made by the first run and moves everything in the second; without it, equal runs take equal
-        # places, which is what lets `forget` write over them. The arena keeps those places from going back to the heap.
-        options.enable_mem_pattern = False
-        options.enable_cpu_mem_arena = True
-        source = model if isinstance(model, bytes) else str(model)
         try:
-            self._session: Any = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise MienError(
-                "weights.unreadable", f"{where} makes no usable network: {error}", "run 'mien models verify'"
-            ) from error
+            # A memory plan is made by the first run and moves everything in the second; without it, equal runs take
+            # equal places, which is what lets `forget` write over them. The arena keeps those places from going back to
+            # the heap. Both hold for every session that is opened there.
+            self._session: Any = open_session(model, Device(threads=1))
+        except MienError as error:
+            raise MienError("weights.unreadable", f"{where} makes no usable network: {error}", error.hint) from error
         self._input, self._output = self._session.get_inputs()[0].name, self._session.get_outputs()[0].name
 
     def into(self, x: F32, out: F32) -> None:

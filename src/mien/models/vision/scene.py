@@ -20,6 +20,7 @@ from mien.core import (
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet, stacked
+from mien.models.sessions import Written
 from mien.models.vision.geometry import U8
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
 from mien.models.vision.objects.nanodet import MEAN, STD, STRIDES, NanoDet
@@ -76,7 +77,7 @@ class SceneFeatures(OnnxAdapter):
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
         """Raises MienError `weights.unreadable`."""
-        return cls(OnnxNet(_backbone(files.only), device), config)
+        return cls(OnnxNet(Written((files.only,), "backbone", lambda: _backbone(files.only)), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

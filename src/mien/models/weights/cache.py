@@ -93,6 +93,18 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def known_sha256(path: Path) -> str:
+    """The sha256 of a file: as remembered while it has not changed since, else computed and remembered."""
+    home, stat = path.parent, path.stat()
+    memory = remembered(home)
+    stamp = memory.checked.get(path.name)
+    if stamp is None or (stamp.mtime_ns, stamp.bytes) != (stat.st_mtime_ns, stat.st_size):
+        stamp = Stamp(mtime_ns=stat.st_mtime_ns, bytes=stat.st_size, sha256=sha256_of(path))
+        if home.is_relative_to(cache_dir()):
+            remember(home, Memory(checked=memory.checked | {path.name: stamp}, made=memory.made))
+    return stamp.sha256
+
+
 def write_atomic(target: Path, chunks: Iterable[bytes], *, sha256: str = "", size: int | None = None) -> str:
     """Write beside the target, fsync, check, rename. Returns the sha256.
 

@@ -23,6 +23,7 @@ from mien.core import (
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet
+from mien.models.sessions import Written
 from mien.models.vision.geometry import U8, Found, as_boxes, fit, suppress, to_frame
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
 
@@ -71,7 +72,7 @@ class CenterFace(OnnxAdapter):
 
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
-        return cls(OnnxNet(_any_size(files.only), device), config)
+        return cls(OnnxNet(Written((files.only,), "any size", lambda: _any_size(files.only)), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -23,6 +23,7 @@ from mien.core import (
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet
+from mien.models.sessions import Written
 from mien.models.vision.faces.expression import ExpressionConfig, ExpressionNet, quarters
 from mien.models.vision.geometry import U8
 from mien.models.vision.net import StandIn
@@ -95,7 +96,8 @@ class FaceApi(ExpressionNet):
 
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
-        return cls(OnnxNet(network(tensors(files[MANIFEST], files[TENSORS])), device), config)
+        held = files[MANIFEST], files[TENSORS]
+        return cls(OnnxNet(Written(held, "network", lambda: network(tensors(*held))), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

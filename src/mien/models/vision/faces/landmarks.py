@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from mien.core import AdapterSpec, Asset, Faces, Landmarks, Licences, Measured, Strict, Weights, adapter
-from mien.models.onnx import Array
+from mien.core import (
+    AdapterSpec,
+    Asset,
+    Device,
+    Faces,
+    Landmarks,
+    Licences,
+    Measured,
+    Strict,
+    WeightFiles,
+    Weights,
+    adapter,
+)
+from mien.models.onnx import Array, OnnxNet
+from mien.models.sessions import Written
+from mien.models.simplifying import simplified
 from mien.models.vision.geometry import around, eyes_of, measurable
 from mien.models.vision.net import OnnxAdapter, StandIn
 
@@ -59,6 +73,11 @@ class FaceMesh(OnnxAdapter):
         enlarge: Annotated[float, Ge(1), Le(3)] = 1.5
 
     _config: Config
+
+    @classmethod
+    def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
+        """Raises MienError `weights.unreadable`."""
+        return cls(OnnxNet(Written((files.only,), "simplified", lambda: simplified(files.only)), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -21,6 +21,7 @@ from mien.core import (
 )
 from mien.models.folding import folded
 from mien.models.onnx import Array, OnnxNet
+from mien.models.sessions import Written
 from mien.models.vision.geometry import U8, resized_rows
 from mien.models.vision.net import OnnxAdapter, StandIn
 
@@ -71,7 +72,7 @@ class OpenNsfw(OnnxAdapter):
     @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
         """Raises MienError `weights.unreadable`, `device.unavailable`."""
-        return cls(OnnxNet(folded(files.only), device), config)
+        return cls(OnnxNet(Written((files.only,), "folded", lambda: folded(files.only)), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -25,6 +25,8 @@ from mien.core import (
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet
+from mien.models.sessions import Written
+from mien.models.simplifying import simplified
 from mien.models.vision.geometry import U8, around, measurable
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
 from mien.models.weights.converting.tfjs import Builder, Graph, Node, read
@@ -126,10 +128,10 @@ class MoveNet(PoseAdapter):
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
         """Raises MienError `weights.unreadable`."""
         # Before its first convolution the published graph only casts and resizes a picture to its own size.
-        model = shortened(
-            files[f"{cls.model}.json"], files, tuple(GRAPH + head for head in HEADS), {GRAPH + "stack": "input"}
-        )
-        return cls(OnnxNet(model, device), config)
+        heads, bypass = tuple(GRAPH + head for head in HEADS), {GRAPH + "stack": "input"}
+        model = files[f"{cls.model}.json"], files[f"{cls.model}.bin"]
+        written = Written(model, "heads", lambda: simplified(shortened(model[0], files, heads, bypass)))
+        return cls(OnnxNet(written, device), config)
 
     @classmethod
     def tiny(cls) -> Self:
