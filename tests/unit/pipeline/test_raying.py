@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import importlib
 import os
 import signal
@@ -58,7 +59,7 @@ def test_a_desk_waits_for_tasks_and_gives_the_same_when_it_is_asked_again():
 def test_the_third_who_begins_a_task_says_that_it_killed_two():
     hands = Hands.__new__(Hands)
     (task,) = tasks_of(1)
-    outcomes = hands._outcomes(0, task, 3)
+    (outcomes,) = hands._answer(0, task, 3) or ()
     assert set(outcomes) == {"motion", "objects"}
     assert {(o.code, o.retryable) for o in outcomes.values()} == {("engine.worker-died", True)}
 
@@ -106,16 +107,15 @@ class Scripted(Hands):
         self._desk = desk
         self._folder = Path(config.project.name)
 
-    def _outcomes(self, round_, task, time):
-        name = task.clip.id
-        if name == "clip-4" and time < 3:
+    def _answer(self, round_, task, time):
+        if time > 2 or (time > 1 and task.others):
+            return super()._answer(round_, task, time)
+        names = {t.clip.id for t in (task, *task.others)}
+        if "clip-4" in names or ("clip-7" in names and not (self._folder / "mark").exists()):
+            if "clip-7" in names:
+                (self._folder / "mark").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        if name == "clip-7" and not (self._folder / "mark").exists():
-            (self._folder / "mark").touch()
-            os.kill(os.getpid(), signal.SIGKILL)
-        if time > 2:
-            return super()._outcomes(round_, task, time)
-        return {s: Done([os.getpid(), round_], {}, 1.0) for s in task.stages}
+        return [{s: Done([os.getpid(), round_], {}, 1.0) for s in t.stages} for t in (task, *task.others)]
 
 
 @pytest.fixture
@@ -153,6 +153,14 @@ def test_deaths_of_actors_lose_nothing_and_the_end_of_ray_is_a_failure_that_can_
     whole = [f.outcomes["motion"].records for n, f in found.items() if n != "clip-4"]
     assert len({pid for pid, _ in whole}) > 2, "two workers, and those that took the place of the dead"
     assert {round_ for _, round_ in whole} == {0}
+
+    first, *others = tasks[:6]  # together: when one of them kills, each is done by itself
+    crew.give(dataclasses.replace(first, others=tuple(others)))
+    alone = {}
+    while crew.busy:
+        alone |= {f.task.clip.id: f for f in crew.finished(wait=True)}
+    assert {n for n, f in alone.items() if isinstance(f.outcomes["motion"], MienError)} == {"clip-4"}
+    assert len(alone) == 6
 
     crew.unload()  # models are closed between two rounds: each task says which it belongs to
     assert {f.outcomes["motion"].records[1] for f in through(crew, tasks[:3]).values()} == {1}

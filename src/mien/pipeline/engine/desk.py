@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import pickle
 from typing import Any
 
 from mien.core import MienError
 from mien.pipeline.config import Config
 from mien.pipeline.engine.process import TRIES
-from mien.pipeline.engine.task import ClipTask
+from mien.pipeline.engine.task import ClipTask, Outcome
+from mien.pipeline.engine.work import bug
 
+log = logging.getLogger("mien")
 DONE = ("", b"")
+# Outcomes of a task and of the others that are done with it; None: one of these killed a worker, give each by itself.
+Answer = list[dict[str, Outcome]] | None
 
 
 class Desk:
@@ -74,24 +79,31 @@ class Hands:
             self._hand.prepare()
 
     def __call__(self, batch: Any) -> Any:
-        """In: a table with one row (number, clip, task). Out: number and pickled outcomes of its stages."""
+        """In: a table with one row (number, clip, task). Out: number and pickled `Answer`."""
         import pyarrow as pa
         import ray
 
         (number,), (packed,) = batch["number"].to_pylist(), batch["task"].to_pylist()
-        if not packed:  # done before, and asked for again
-            outcomes: dict[str, Any] = {}
-        else:
+        answer: Answer = []
+        if packed:  # else it was done before, and is asked for again
             round_, task = pickle.loads(packed)  # noqa: S301 - from the runner that started this actor
-            outcomes = self._outcomes(round_, task, ray.get(self._desk.begin.remote(number)))
-        return pa.table({"number": [number], "outcomes": pa.array([pickle.dumps(outcomes)], pa.binary())})
+            answer = self._answer(round_, task, ray.get(self._desk.begin.remote(number)))
+        return pa.table({"number": [number], "answer": pa.array([pickle.dumps(answer)], pa.binary())})
 
-    def _outcomes(self, round_: int, task: ClipTask, time: int) -> dict[str, Any]:
+    def _answer(self, round_: int, task: ClipTask, time: int) -> Answer:
+        tasks = (task, *task.others)
+        if time > 1 and task.others:
+            return None
         if time > TRIES:
             said = "analysing this clip ended two workers: out of memory, or a defect in a native library"
             error = MienError("engine.worker-died", said, "mien retry with run.workers = 1", retryable=True)
-            return dict.fromkeys(task.stages, error)
+            return [dict.fromkeys(task.stages, error)]
         if round_ != self._round:
             self._hand.unload()
             self._round = round_
-        return dict(self._hand.do(task, lambda _: None).outcomes)
+        try:
+            first = self._hand.do(task, lambda _: None)
+            return [dict(done.outcomes) for done in (first, *first.others)]
+        except Exception as error:  # an exception here would end the execution, and with it the run
+            log.exception("clip %s", task.clip.id)
+            return [dict.fromkeys(each.stages, bug(error)) for each in tasks]

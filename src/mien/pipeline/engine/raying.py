@@ -14,26 +14,30 @@ import logging
 import os
 import pickle
 import queue
+import re
 import shutil
 import socket
 import tempfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mien.core import MienError
 from mien.core.errors import missing_extra
 from mien.pipeline.config import Config
-from mien.pipeline.engine.desk import Desk, Hands
+from mien.pipeline.engine.desk import Answer, Desk, Hands
 from mien.pipeline.engine.process import ONE_THREAD, TABLE
-from mien.pipeline.engine.task import ClipTask, Finished, Outcome
+from mien.pipeline.engine.task import ClipTask, Finished
 from mien.policy.egress import check_address, endpoint
 
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b")  # the line of a traceback that says what it was
 log = logging.getLogger("mien")
 ENDING_S = 20.0
 STORE_BYTES = 256 << 20  # of rows between two processes of one machine; frames never pass through it
 # Nothing is reported to Ray's makers, and a library that talks on stderr is told not to.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+# Nor does it start a second Ray by itself when one of its threads comes too late.
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_BACKEND_LOG_LEVEL": "fatal", "RAY_ENABLE_AUTO_CONNECT": "0"}
 
 
 def allowed(config: Config) -> None:
@@ -46,7 +50,8 @@ def allowed(config: Config) -> None:
         MienError: `install.missing-extra`, `egress.*`, `config.invalid`.
     """
     try:
-        importlib.import_module("ray.data")
+        with _environment(QUIET):
+            importlib.import_module("ray.data")
     except ImportError as error:
         raise missing_extra("ray", "ray") from error
     address = config.run.ray_address
@@ -128,7 +133,7 @@ class Rays:
 
     def give(self, task: ClipTask) -> None:
         if self._broken is not None:
-            self._lost.append(Finished(task, dict.fromkeys(task.stages, self._broken)))
+            self._lost += _without(task, self._broken)
             return
         self._tasks[self._next] = task
         self._desk.lay.remote(self._next, task.clip.id, pickle.dumps((self._round, task)))
@@ -168,7 +173,7 @@ class Rays:
         self._folder = "" if address else tempfile.mkdtemp(prefix="mien-ray-")
         own = {"num_cpus": max(1, workers), "include_dashboard": False, "object_store_memory": STORE_BYTES}
         for handler in logging.getLogger("ray.data").handlers:
-            handler.setLevel(logging.ERROR)  # a level of the logger itself would be overridden
+            handler.setLevel(logging.CRITICAL)  # an error comes back to us; a level of the logger would be overridden
         with _environment(QUIET):
             try:
                 self._ray.init(
@@ -221,36 +226,45 @@ class Rays:
         """In a thread of its own: outcomes as they come."""
         try:
             for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-                for number, outcomes in zip(batch["number"].to_pylist(), batch["outcomes"].to_pylist(), strict=True):
-                    self._back.put((number, outcomes))
+                for row in batch.to_pylist():
+                    self._back.put((row["number"], row["answer"]))
             self._back.put(RuntimeError("the execution ended by itself"))
         except BaseException as error:  # noqa: BLE001 - whatever ends it must reach the run
             self._back.put(error)
 
     # ------------------------------------------------------------ what came back
 
-    def _kept(self, number: int, outcomes: bytes) -> list[Finished]:
+    def _kept(self, number: int, packed: bytes) -> list[Finished]:
         task = self._tasks.pop(number, None)
         if task is None:
             return []  # done twice
         self._desk.clear.remote(number, min(self._tasks, default=self._next))
-        answered: dict[str, Outcome] = pickle.loads(outcomes)  # noqa: S301 - from an actor that we started
-        return [Finished(task, answered)]
+        answer: Answer = pickle.loads(packed)  # noqa: S301 - from an actor that we started
+        if answer is None:
+            for each in (replace(task, others=()), *task.others):
+                self.give(each)
+            return []
+        return [Finished(t, outcomes) for t, outcomes in zip((task, *task.others), answer, strict=True)]
 
     def _failed(self, error: BaseException) -> list[Finished]:
         """Ray itself has gone: what is under way, and what comes yet, fails and can be retried."""
         if self._broken is None:
             log.warning("Ray ended", exc_info=error)
-        said = str(error).strip().splitlines()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        said = next((line for line in reversed(lines) if _ERROR.match(line)), type(error).__name__)
         self._broken = MienError(
             "engine.ray-lost",
-            f"Ray ended before this clip was done: {type(error).__name__}{': ' + said[-1][:200] if said else ''}",
+            f"Ray ended before this clip was done: {said[:200]}",
             "when the cluster is up again: mien retry",
             retryable=True,
         )
-        lost = [Finished(task, dict.fromkeys(task.stages, self._broken)) for task in self._tasks.values()]
+        lost = [each for task in self._tasks.values() for each in _without(task, self._broken)]
         self._tasks.clear()
         return lost
+
+
+def _without(task: ClipTask, error: MienError) -> list[Finished]:
+    return [Finished(each, dict.fromkeys(each.stages, error)) for each in (task, *task.others)]
 
 
 def _rows(desk: Any) -> Iterator[Any]:
