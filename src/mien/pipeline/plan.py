@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 from mien.core import MienError, Source, digest
@@ -133,9 +134,14 @@ def applies(stage: Stage, source: Source, has: Callable[[str], bool]) -> bool:
 
 def cutting(source: Source, max_clip_s: float) -> tuple[str, str, int]:
     """The cutter of a source's clips, the key of its cutting, and the longest clip in µs."""
-    cutter = f"{CUTTER}+{shot_detector()}" if source.kind == "video" else CUTTER
+    cutter = f"{CUTTER}+{_detector()}" if source.kind == "video" else CUTTER
     max_us = round(max_clip_s * 1e6)
     return cutter, digest("clips", cutter, source.sha256, max_us), max_us
+
+
+@cache
+def _detector() -> str:
+    return shot_detector()  # reads a package's metadata: once, not once a clip
 
 
 def check_plan(stages: tuple[Stage, ...] = STAGES) -> None:

@@ -39,6 +39,7 @@ class Stack:
         self._lock = threading.RLock()
         self._specs: dict[str, tuple[AdapterSpec, Any]] = {}
         self._opinions: dict[str, dict[str, str]] = {}
+        self._labels: dict[str, str] = {}
         for slot, name in config.stack.model_dump().items():
             if name != "off" and (slot != "identity" or config.identity.enabled):
                 self._specs[slot] = self._spec(slot, name)
@@ -103,6 +104,12 @@ class Stack:
         return fingerprint(*held) if held else None
 
     def label(self, slot: str) -> str:
+        """The fingerprint of what fills a slot, of all its opinions together; it is part of every result's key."""
+        if slot not in self._labels:
+            self._labels[slot] = self._label(slot)
+        return self._labels[slot]
+
+    def _label(self, slot: str) -> str:
         keys = self._opinions.get(slot, {slot: slot})
         said = [
             GEOMETRY_RULE if name == GEOMETRY else str(self.fingerprint(key) or "off") for name, key in keys.items()

@@ -68,7 +68,7 @@ def states_of(
     found: dict[str, State] = {}
     values = values_of(config) if values is None else values
     on = [s for s in STAGES if applies(s)]
-    keys |= {s.name: ABSENT for s in STAGES if s not in on}
+    keys |= dict.fromkeys({s.name for s in STAGES} - {s.name for s in on}, ABSENT)
     for stage in sorted(on, key=lambda s: s.kind == "derived"):  # media stages first, each kind in its order
         key = stage_key(stage, clip.id if clip else "", keys, after, values, label)
         keys[stage.name] = key

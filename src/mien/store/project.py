@@ -158,6 +158,7 @@ class Store:
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._unit = ("", {})
         try:
             self._db.execute("BEGIN IMMEDIATE")
             yield self._db
@@ -335,6 +336,10 @@ class Store:
     # ------------------------------------------------------------ reading
 
     def stage(self, unit: str, stage: str) -> StageRow | None:
+        if self._lock is not None:  # nobody else writes: the unit's lines hold until we do
+            if self._unit[0] != unit:
+                self._unit = (unit, {row.stage: row for row in self.stages_of(unit)})
+            return self._unit[1].get(stage)
         row = self._db.execute(
             "SELECT unit, stage, key, state, code, note, attempt FROM stages WHERE unit=? AND stage=?", (unit, stage)
         ).fetchone()
