@@ -69,8 +69,8 @@ def errors() -> Iterator[None]:
         raise SystemExit(130) from None
 
 
-def table(headers: list[str], rows: list[list[Any]], right: tuple[int, ...] = (), *, talk: bool = False) -> None:
-    """A plain table on stdout, or on stderr where it is `talk`."""
+def table(headers: list[str], rows: list[list[Any]], right: tuple[int, ...] = ()) -> None:
+    """A plain table on stdout."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -80,7 +80,7 @@ def table(headers: list[str], rows: list[list[Any]], right: tuple[int, ...] = ()
         made.add_column(header, justify="right" if i in right else "left", overflow="fold")
     for row in rows:
         made.add_row(*("" if cell is None else _cell(cell) for cell in row))
-    Console(file=sys.stderr if talk else sys.stdout, soft_wrap=False, highlight=False, markup=False).print(made)
+    Console(file=sys.stdout, soft_wrap=False, highlight=False, markup=False).print(made)
 
 
 def _cell(value: Any) -> str:
