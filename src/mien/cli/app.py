@@ -75,6 +75,11 @@ def _open(flags: dict[str, Any] | None = None) -> Any:
     return Project.open(State.folder, flags)
 
 
+def _given(flags: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The flags that were set."""
+    return {t: set_ for t, keys in flags.items() if (set_ := {k: v for k, v in keys.items() if v is not None})}
+
+
 @app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Folder to make; may exist.")],
@@ -107,6 +112,11 @@ def run(
     as_json: Json = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would run: mien plan.")] = False,
     device: Annotated[str | None, typer.Option("--device", help="cpu or cuda; never a silent fallback.")] = None,
+    runner: Annotated[str | None, typer.Option("--runner", help="auto, inline, process or ray.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="How many; 0: by cores, cards and memory.")] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="A Ray cluster, for --runner ray.")
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Where the time goes: a table, and a trace for ui.perfetto.dev.")
     ] = False,
@@ -128,7 +138,8 @@ def run(
     from mien.cli.progress import listening
     from mien.cli.watching import watched
 
-    project = _open({"analysis": {"device": device}} if device else None)
+    running = {"runner": runner, "workers": workers, "ray_address": ray_address}
+    project = _open(_given({"analysis": {"device": device}, "run": running}))
     asked: dict[str, Any] = {"profile": profile, "trace": profile_out, "port": metrics_port, "as_json": as_json}
     with errors(), listening(as_json) as listener, watched(project.root, listener, **asked) as heard:
         outcome = project.run(inputs or [], listener=heard)

@@ -18,18 +18,42 @@ PER_WORKER_MB = 1600.0
 
 def crew_for(config: Config, stack: Stack, left_s: float, progress: Callable[[ClipTask, int], None]) -> Crew:
     """`run.runner` as configured; `auto`: processes where there is enough to do, and cores and memory for two."""
-    terms = config.run
-    gpus = gpu_names() if config.analysis.device == "cuda" else ()
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = terms.workers or len(gpus) or fitting(cores, free_mb())
-    if terms.runner == "ray":
+    if config.run.runner == "ray":
         from mien.pipeline.engine.raying import Rays
 
-        return Rays(config, terms.workers if terms.ray_address else workers)
-    several = terms.runner == "process" or (terms.runner == "auto" and workers > 1 and left_s >= WORTH_S)
-    if several:
-        return Processes(config, workers, progress, gpus[:workers])
-    return Inline(Hand(stack, config.analysis, side_by_side=(terms.workers or cores) > 1), progress)
+        return Rays(config, config.run.workers if config.run.ray_address else workers_of(config))
+    workers = processes_for(config, left_s)
+    if workers:
+        return Processes(config, workers, progress, _cards(config)[:workers])
+    return Inline(Hand(stack, config.analysis, side_by_side=(config.run.workers or _cores()) > 1), progress)
+
+
+def processes_for(config: Config, left_s: float) -> int:
+    """How many processes do this much media; 0: this one."""
+    workers = workers_of(config)
+    worth = config.run.runner == "auto" and workers > 1 and left_s >= WORTH_S
+    return workers if worth or config.run.runner == "process" else 0
+
+
+def workers_of(config: Config) -> int:
+    """As configured, else one per card, else one per core that there is memory for."""
+    return config.run.workers or len(_cards(config)) or fitting(_cores(), free_mb())
+
+
+def _cards(config: Config) -> tuple[str, ...]:
+    return gpu_names() if config.analysis.device == "cuda" else ()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_crew(config: Config) -> None:
+    """Raise before any work where nobody could do it: `install.missing-extra`, `egress.*` (`raying.allowed`)."""
+    if config.run.runner == "ray":
+        from mien.pipeline.engine.raying import allowed
+
+        allowed(config)
 
 
 def together(config: Config) -> int:
