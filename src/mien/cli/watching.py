@@ -9,12 +9,13 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from mien.cli.talk import plain, say, table
+from mien.cli.talk import plain, say
 from mien.pipeline import Event, Listener
 from mien.pipeline.watching import Profile, look
 from mien.pipeline.watching.profile import cells
 
-HEADERS = ["stage", "wait", "decode", "load", "preprocess", "infer", "post", "write", "calls", "ms per s"]
+HEADERS = ["stage", "wait", "decode", "load", "preprocess", "infer", "post", "write", "calls", "ms/s"]
+WIDTHS = (11, 7, 7, 6, 11, 7, 6, 6, 7, 8)  # narrow enough for 80 columns
 SHORT = 3  # clips under way that are named
 
 
@@ -49,8 +50,10 @@ def _told(profile: Profile, path: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"event": "profile", "stages": plain(rows), "dropped": profile.dropped}), flush=True)
     elif rows:
-        table(HEADERS, cells(rows), right=tuple(range(1, len(HEADERS))), talk=True)
-        say("seconds, added up over threads and processes; ms per s: of work for each second of media analysed now")
+        for line in (HEADERS, *cells(rows)):
+            first, *others = (cell.rjust(width) for cell, width in zip(line, WIDTHS, strict=True))
+            say(first.strip().ljust(WIDTHS[0]) + "".join(others))
+        say("seconds, added up over threads and processes; ms/s: work for each second of media analysed now")
     if profile.dropped:
         say(f"{profile.dropped} spans found no room in the trace; the table counts them")
     say(f"the trace: {path} (open it in ui.perfetto.dev or chrome://tracing; it stays on this machine)")

@@ -19,6 +19,7 @@ from mien.pipeline.plan import STAGES
 from mien.pipeline.watching.trace import TraceFile
 
 SAMPLE_S = 0.25
+LEAST_MS = 5.0  # what two decimals of a second show
 AROUND = (
     *("input", "register", "scan", "clips", "models", "opening", "pictures", "samples"),
     *("task", "workers", "room", "lines"),
@@ -120,10 +121,12 @@ def _per(amount: float, of: float) -> float | None:
 
 
 def cells(rows: Iterable[Row]) -> list[list[str]]:
-    """Rows as words: seconds, and ms per media second."""
+    """Rows as words: seconds, and ms per media second; nothing where it rounds to nothing."""
     made: list[list[str]] = []
     for r in rows:
         seconds = (r.wait, r.decode, r.load, r.preprocess, r.infer, r.post, r.write)
         per = "" if r.ms_per_media_s is None else f"{r.ms_per_media_s:.1f}"
-        made.append([r.stage, *(f"{s / 1000:.2f}" if s >= 5 else "" for s in seconds), str(r.calls or ""), per])
+        if max(seconds) >= LEAST_MS:
+            shown = (f"{s / 1000:.2f}" if s >= LEAST_MS else "" for s in seconds)
+            made.append([r.stage, *shown, str(r.calls or ""), per])
     return made
