@@ -463,7 +463,8 @@ class Store:
     def damaged(self) -> list[tuple[str, str]]:
         """(unit, stage) of every array that is named but cannot be read."""
         found: set[tuple[str, str]] = set()
-        for name, unit, stage in self._db.execute("SELECT name, unit, stage FROM arrays"):
+        rows = self._db.execute("SELECT name, unit, stage FROM arrays").fetchall()  # a half-read answer holds the past
+        for name, unit, stage in rows:
             try:
                 self.table(name)
             except MienError:
