@@ -9,12 +9,12 @@ the run with its workers and decoding children.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import defaultdict
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from mien.core import probe
 
 WIDTH, HEIGHT = 640, 360
 # Without what came after faces and voices: bodies, scenes, and a second opinion on expression.
@@ -139,22 +141,26 @@ def subprocess_run(root: Path, video: Path, env: Mapping[str, str] | None = None
     return wall, own / 1e6, both / 1e6
 
 
-class Calls:
+class Calls(probe.Watcher):
     """Notes every call: into an adapter with its batch, and into a runtime with the shapes of its inputs."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.models: dict[Any, list[Any]] = defaultdict(list)
         self.runtime: dict[Any, list[tuple[tuple[tuple[int, ...], Any], ...]]] = defaultdict(list)
         self.loading: list[float] = []
-        self._lock = threading.Lock()
 
     def model(self, model: Any, batch: Any) -> None:
         with self._lock:
             self.models[model].append(batch)
 
-    def inside(self, net: Any, inputs: tuple[Any, ...]) -> None:
-        with self._lock:
-            self.runtime[net].append(tuple((i.shape, i.dtype) for i in inputs))
+    def called(self, net: Any, inputs: tuple[Any, ...]) -> None:
+        if inputs:
+            with self._lock:
+                self.runtime[net].append(tuple((i.shape, i.dtype) for i in inputs))
+
+    def span(self, kind: str, name: str, clip: str = "", above: Any = None) -> Any:
+        return contextlib.nullcontext()  # times come from the replay
 
 
 class Noting:
@@ -176,20 +182,9 @@ class Noting:
 
 def noted(root: Path, video: Path) -> Calls:
     """The calls of one run, made in this process on one thread."""
-    from mien.models.onnx import OnnxNet
-    from mien.models.sound.whisper import WhisperVoice
     from mien.pipeline import Project, stack
 
-    calls = Calls()
-    run_net, states, open_adapter = OnnxNet.run, WhisperVoice._states, stack.open_adapter
-
-    def noting_net(self: Any, *inputs: Any) -> Any:
-        calls.inside(self, inputs)
-        return run_net(self, *inputs)
-
-    def noting_states(self: Any, mel: Any) -> Any:
-        calls.inside(self, (mel,))
-        return states(self, mel)
+    calls, open_adapter = Calls(), stack.open_adapter
 
     def opening(*given: Any) -> Noting:
         began = time.perf_counter()
@@ -197,14 +192,16 @@ def noted(root: Path, video: Path) -> Calls:
         calls.loading.append(time.perf_counter() - began)
         return Noting(model, calls)
 
-    OnnxNet.run, WhisperVoice._states, stack.open_adapter = noting_net, noting_states, opening
+    stack.open_adapter = opening
+    probe.watch(calls)
     try:
         Project.init(root, "research").close()
         project = Project.open(root, {"run": {"runner": "inline", "workers": 1}, "analysis": {"threads": 1}})
         project.run([video])
         project.close()
     finally:
-        OnnxNet.run, WhisperVoice._states, stack.open_adapter = run_net, states, open_adapter
+        probe.watch(None)
+        stack.open_adapter = open_adapter
     return calls
 
 
@@ -259,9 +256,8 @@ def replay(net: Any, shapes: list[Any], threads: int = 2) -> float:
         if call not in made:
             made[call] = tuple(np.asarray(rng.random(shape) * 0.1, dtype) for shape, dtype in call)
     inputs = [made[call] for call in shapes]
-    work = net.run if hasattr(net, "inputs") else net._states
-    work(*inputs[0])
+    net.run(*inputs[0])
     with ThreadPoolExecutor(threads) as pool:
         started = time.perf_counter()
-        list(pool.map(lambda given: work(*given), inputs))
+        list(pool.map(lambda given: net.run(*given), inputs))
         return time.perf_counter() - started
