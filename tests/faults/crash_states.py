@@ -33,9 +33,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A disk after `at` records of the log: what was synced by then, and of the rest what `picked` holds."""
+    """A disk after record `at` of the log, of this kind: what was synced by then, and of the rest what `picked` holds."""
 
     at: int
+    kind: str
     picked: dict[int, Change]
     known: tuple[str, ...]
 
@@ -71,7 +72,7 @@ class Log:
             else:
                 pending[number], count = _change(kind, path, data, offset, names, count)
             for picked in _picked(pending):
-                yield Crash(number, picked, tuple(known))
+                yield Crash(number, kind, picked, tuple(known))
 
     def disk(self, crash: Crash) -> dict[str, bytes | None]:
         """Path → bytes of a crash state; None for folders."""

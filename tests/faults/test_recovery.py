@@ -97,6 +97,8 @@ def test_an_array_replaced_while_it_is_read_is_the_new_one(tmp_path: Path, monke
             return read(path)
 
         monkeypatch.setattr(arrays, "read", replaced_first)
+        assert reader.integrity() == []
+        late.append(1)
         table = reader.table("one/clip-0")
         assert table is not None
         assert table["value"][0].as_py() == 2.0
