@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from mien.core import Run
 from mien.pipeline.config import Config
+from mien.pipeline.engine.crew import processes_for
 from mien.pipeline.engine.work import LINES, SOUNDS
 from mien.pipeline.plan import BY_NAME
 from mien.pipeline.stack import Stack
@@ -24,6 +26,7 @@ REFERENCE_MS = {
 UNKNOWN_MS = 50.0  # a stage that nobody has measured yet
 REFERENCE_FPS = 5.0
 REFERENCE_OVERHEAD = 1.0  # wall time of that run ÷ its longest line of passes and its derived stages
+WORKER_START_S, SHARING = 4.0, 1.2  # of several processes: their start, and what cores lose that share a memory
 START_S = 2.5  # interpreter, registration, loading the models (18.0 ms of 120 s in that run)
 SOUND_LINE = SOUNDS
 FIXED_RATE = ("explicit", "age", "quality", "scene")  # look at one frame a second or less, whatever `analysis.fps` says
@@ -50,11 +53,15 @@ class Todo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Measured ms per media second by stage, and the overhead of a whole run over its longest line of passes."""
+    """Measured ms per media second by stage, and the overhead of a whole run over its longest line of passes.
+
+    workers: media seconds to do → how many processes do them; 0: this one.
+    """
 
     measured: Mapping[str, float]
     overhead: float | None
     fps: float
+    workers: Callable[[float], int] = lambda _: 0
 
     def stage(self, name: str) -> Rate:
         """The rate of one stage; a reference is scaled to the frames per second that are analysed."""
@@ -65,14 +72,21 @@ class Rates:
         return Rate(REFERENCE_MS.get(name, UNKNOWN_MS) * scale, SHIPPED)
 
     def predict(self, work: Iterable[Todo]) -> tuple[float, str]:
-        """(seconds of a run, what they stand on). Lines of passes run side by side: the longest counts."""
+        """(seconds of a run, what they stand on).
+
+        In one process lines of passes run side by side, and the longest counts; of several, each does a share of all.
+        """
         todo = [w for w in work if w.stages]
-        lines_s = sum(line_ms({n: self.stage(n).ms_per_s * w.media_s for n in w.stages}) for w in todo) / 1000
+        spent = [{n: self.stage(n).ms_per_s * w.media_s for n in w.stages} for w in todo]
+        workers = self.workers(sum(w.media_s for w in todo))
+        lines_s = sum(map(line_ms, spent)) / 1000
         bases = {self.stage(n).basis for w in todo for n in w.stages}
         overhead = self.overhead if self.overhead is not None else REFERENCE_OVERHEAD
         said = "measured in this project" if bases == {HERE} else "reference figures of another machine"
         if bases == {HERE, SHIPPED}:
             said = "measured in this project, reference figures where it has none"
+        if workers > 1:
+            return START_S + WORKER_START_S + SHARING * sum(sum(ms.values()) for ms in spent) / 1000 / workers, said
         return START_S + overhead * lines_s, said
 
 
@@ -95,7 +109,7 @@ def rates_of(store: Store, config: Config) -> Rates:
     scale = _frame_scale(store, fps)
     vision = {n for n, s in BY_NAME.items() if s.kind == "vision" and n not in FIXED_RATE}
     measured = {n: ms / media[n] * (scale if n in vision else 1.0) for n, ms in spent.items()}
-    return Rates(measured, _overhead(store), fps)
+    return Rates(measured, _overhead(store), fps, partial(processes_for, config))
 
 
 def _frame_scale(store: Store, fps: float) -> float:

@@ -168,7 +168,8 @@ line = Connection(int(sys.argv[1]))
 config = line.recv()
 while True:
     task = line.recv()
-    if task.clip.id in {poison!r}:
+    ids = {{t.clip.id for t in (task, *task.others)}}
+    if ids & {poison!r}:
         os.kill(os.getpid(), 9)
     if task.clip.id in {once!r} and not os.path.exists({mark!r}):
         open({mark!r}, "w").close()
@@ -215,6 +216,23 @@ def test_a_worker_that_dies_loses_nothing_and_only_a_clip_that_kills_two_fails(w
         assert bool(errors) == (name == "clip-4"), name
         assert all(e.code == "engine.worker-died" and e.retryable for e in errors)
     assert {name for name, _ in workers.told} == set(found) - {"clip-4"}
+
+
+def test_the_clip_that_kills_may_be_the_last(workers):
+    found = through(workers(poison=["clip-0"], most=1), clips_of(1))
+    assert {o.code for o in found["clip-0"].outcomes.values()} == {"engine.worker-died"}
+
+
+def test_of_clips_that_were_done_together_only_the_one_that_kills_fails(workers):
+    crew, clips = workers(poison=["clip-1"]), clips_of(3)
+    first, *others = (ClipTask(clip, SOURCE, ("motion",)) for clip in clips)
+    crew.give(dataclasses.replace(first, others=tuple(others)))
+    done: list[Finished] = []
+    while crew.busy:
+        done += crew.finished(wait=True)
+    crew.close()
+    errors = {f.task.clip.id: isinstance(f.outcomes["motion"], MienError) for f in done}
+    assert errors == {"clip-0": False, "clip-1": True, "clip-2": False}
 
 
 def test_both_workers_work(workers):

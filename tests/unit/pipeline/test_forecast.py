@@ -13,9 +13,11 @@ from mien.pipeline.rates import (
     HERE,
     REFERENCE_MS,
     REFERENCE_OVERHEAD,
+    SHARING,
     SHIPPED,
     START_S,
     UNKNOWN_MS,
+    WORKER_START_S,
     Rates,
     Todo,
     line_ms,
@@ -138,6 +140,14 @@ def test_predicted_time_is_start_plus_overhead_times_lines():
     seconds, basis = Rates({}, None, 5.0).predict([Todo(10.0, ("objects",))])
     assert seconds == pytest.approx(START_S + REFERENCE_OVERHEAD * REFERENCE_MS["objects"] / 100)
     assert "reference" in basis
+
+
+def test_several_processes_share_all_the_work_where_they_are_called_for():
+    rates = Rates({"objects": 200.0, "sound": 80.0}, 1.5, 5.0, lambda media_s: 2 if media_s > 90 else 0)
+    one, two = Todo(50.0, ("objects", "sound")), Todo(50.0, ("objects",))
+    assert rates.predict([one])[0] == pytest.approx(START_S + 1.5 * 50 * 0.2)
+    share_s = (50 * 0.28 + 50 * 0.2) / 2
+    assert rates.predict([one, two])[0] == pytest.approx(START_S + WORKER_START_S + SHARING * share_s)
 
 
 def test_a_similar_input_is_predicted_from_the_first_ones_wall_time(tmp_path):

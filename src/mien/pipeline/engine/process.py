@@ -103,9 +103,11 @@ class Processes:
         self._send(free, task)
 
     def finished(self, *, wait: bool) -> list[Finished]:
-        done, self._lost = self._lost, []
+        done: list[Finished] = []
         while True:
-            done += self._received(None if wait and not done else 0)
+            done += self._received(None if wait and not (done or self._lost) else 0)
+            lost, self._lost = self._lost, []
+            done += lost
             if done or not wait or not self.busy:
                 return done
 
