@@ -33,7 +33,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A disk after record `at` of the log, of this kind: what was synced by then, and of the rest what `picked` holds."""
+    """A disk after record `at` of the log (`kind`): what was synced by then, and of the rest what `picked` holds."""
 
     at: int
     kind: str

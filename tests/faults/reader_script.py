@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def main(root: Path, stop: Path) -> None:
         except Exception as error:  # noqa: BLE001 - counted
             errors.append(f"{type(error).__name__}: {error}")
         count += 1
-    print(json.dumps({"read": count, "errors": errors}))
+    print(json.dumps({"read": count, "errors": errors}), flush=True)
+    os._exit(0)  # threads of native libraries sometimes abort an orderly end on a busy machine
 
 
 if __name__ == "__main__":
