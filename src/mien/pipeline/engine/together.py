@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core import Boxes, FacePeople, Faces, Frames, People
+from mien.core import Boxes, FacePeople, Faces, Frames, People, probe
 from mien.pipeline.stack import Stack
 
 
@@ -49,7 +49,8 @@ class Meeting:
         with self._changed:
             self._waiting[member] = call
             self._step()
-            self._changed.wait_for(lambda: call.done)
+            with probe.span("wait", "others"):
+                self._changed.wait_for(lambda: call.done)
         if call.error is not None:
             raise call.error
         return call.result
@@ -69,7 +70,8 @@ class Meeting:
         members = max(asked.items(), key=lambda item: (len(item[1]), -item[1][0]))[1]
         calls = [self._waiting.pop(m) for m in members]
         self.batches.append((calls[0].name, tuple(members)))
-        _make(calls)
+        with probe.span("stage", calls[0].name.partition("/")[0]):  # not that of the thread that happens to make it
+            _make(calls)
         self._changed.notify_all()
 
 
