@@ -114,7 +114,10 @@ class Faked:
         if self.fault == "drops a batch":
             table = table.slice(0, table.num_rows - 8)
         elif self.fault == "swaps order":
-            table = table.take(np.arange(table.num_rows)[::-1])
+            order = np.arange(table.num_rows)
+            order[[3, 4]] = 4, 3
+            at = table.schema.get_field_index("t_us")
+            table = table.take(order).set_column(at, table.schema.field(at), table.column(at))
         elif self.fault == "alters one value":
             at = table.schema.get_field_index("energy_dbfs")
             values = table.column(at).to_numpy().copy()
