@@ -30,7 +30,7 @@ LEAST_NS = 50_000  # a shorter stretch of preprocess or post is counted, and not
 KEEP = 50_000  # events between two drains: about 10 MB
 
 Note = tuple[str, str, int, int, int, str]
-"""Kind, name, thread, start and length in ns, clip; `count`: start, and the value in thousandths for a length."""
+"""Kind, name, track, start and length in ns, clip; `count`: start, and the value in thousandths for a length."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Taken:
     """What a process noted since the last drain.
 
     Attributes:
-        threads: names by native id. sums: (row, column) → ns; the column `calls` counts calls into a runtime.
+        threads: names of the tracks. sums: (row, column) → ns; the column `calls` counts calls into a runtime.
         dropped: notes that found no room; their time is in the sums all the same.
     """
 
@@ -74,7 +74,7 @@ class Watcher:
     def __init__(self, name: str = "mien", keep: int = KEEP) -> None:
         self._name, self._keep = name, keep
         self._local, self._lock = threading.local(), threading.Lock()
-        self._threads: dict[int, str] = {}
+        self._tracks: list[tuple[str, threading.Thread]] = []
         self._notes: list[Note] = []
         self._sums: dict[tuple[str, str], int] = {}
         self._dropped = 0
@@ -98,7 +98,8 @@ class Watcher:
     def drain(self) -> Taken:
         """What this process noted since the last time."""
         with self._lock:
-            made = Taken(os.getpid(), self._name, dict(self._threads), self._notes, self._sums, self._dropped)
+            tracks = {i: name for i, (name, _) in enumerate(self._tracks, 1)}
+            made = Taken(os.getpid(), self._name, tracks, self._notes, self._sums, self._dropped)
             self._notes, self._sums, self._dropped = [], {}, 0
         return made
 
@@ -121,8 +122,17 @@ class Watcher:
         if held is None:
             held = self._local.frames = []
             with self._lock:
-                self._threads[threading.get_native_id()] = threading.current_thread().name
+                self._local.track = self._track(threading.current_thread())
         return held
+
+    def _track(self, thread: threading.Thread) -> int:
+        """Every clip has threads of its own: one of the same name goes on where the last has ended."""
+        for i, (name, before) in enumerate(self._tracks):
+            if name == thread.name and not before.is_alive():
+                self._tracks[i] = (name, thread)
+                return i + 1
+        self._tracks.append((thread.name, thread))
+        return len(self._tracks)
 
     def opened(self, kind: str, name: str, clip: str, above: _Frame | None) -> None:
         frames, now = self.frames(), time.monotonic_ns()
@@ -136,7 +146,7 @@ class Watcher:
         frames, now = self.frames(), time.monotonic_ns()
         frame = frames.pop()
         spent = now - frame.start
-        made: list[Note] = [(frame.kind, frame.name, threading.get_native_id(), frame.start, spent, frame.clip)]
+        made: list[Note] = [(frame.kind, frame.name, self._local.track, frame.start, spent, frame.clip)]
         if frame.kind in SPLIT:
             self._own(frame, now, self._last(frame))
         column = "infer" if frame.kind == "infer" else COLUMN.get(frame.kind)
@@ -164,7 +174,7 @@ class Watcher:
         spent = now - frame.mark
         self._sum(frame.row, column, spent)
         if spent >= LEAST_NS and column != "infer" and (frame.inside or frame.others or column == "preprocess"):
-            self._add([(column, frame.name, threading.get_native_id(), frame.mark, spent, frame.clip)])
+            self._add([(column, frame.name, self._local.track, frame.mark, spent, frame.clip)])
 
     def _sum(self, row: str, column: str, amount: int) -> None:
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -189,6 +190,27 @@ def test_memory_is_bounded_and_what_found_no_room_is_counted(clock):
     assert taken.dropped == 40
     assert taken.sums["faces", "post"] == 50 * MS, "the table is exact all the same"
     assert watcher.drain().notes == []
+
+
+def test_threads_of_one_name_share_a_track_unless_they_live_at_once(clock, watcher):
+    def short() -> None:
+        with probe.span("stage", "faces"):
+            clock.work(1)
+
+    def both() -> None:
+        short()
+        meeting.wait()
+
+    meeting = threading.Barrier(2)
+    for target, n in ((short, 1), (short, 1), (both, 2), (short, 1)):
+        threads = [threading.Thread(target=target, name="mien-faces") for _ in range(n)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    taken = watcher.drain()
+    assert taken.threads == {1: "mien-faces", 2: "mien-faces"}
+    assert sorted(note[2] for note in taken.notes) == [1, 1, 1, 1, 2]
 
 
 def test_an_error_closes_its_spans(clock, watcher):
