@@ -36,7 +36,8 @@ class Scanning:
 
     def spooled(self, span: Span) -> Spooled | None:
         """Where the decoded media of a clip lie, once; whoever takes them releases them."""
-        return self._kept.pop(span, None)
+        kept = self._kept.pop(span, None)
+        return kept if self._shelf is None else self._shelf.fetched(kept)
 
     def _work(self) -> None:
         try:

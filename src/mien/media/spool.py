@@ -27,6 +27,7 @@ from mien.core import SAMPLE_RATE_HZ, US, Frames, Sound, Span
 _FILE_BYTES = 64 << 20
 _SEAL_BYTES = 16
 _SPARE_BYTES = 1 << 30  # of disk, left to everybody else
+_AHEAD = 2  # clips ready for whoever comes next: what is used soon is freed before the system writes it to the disk
 
 
 class SpoolLostError(Exception):
@@ -227,13 +228,14 @@ class Shelf:
     """The media of one source, put in as the scan decodes them and taken out clip by clip.
 
     Attributes:
-        hungry: whoever takes clips waits for the next one, so that waiting for room would be for ever.
+        hungry: whoever analyses clips waits for the next one, so that waiting for room would be for ever.
     """
 
     def __init__(self, spool: Spool, fps: float, max_side_px: int, longest_us: int) -> None:
         self.fps, self.max_side_px, self.longest_us = fps, max_side_px, longest_us
         self.hungry = False
         self._spool = spool
+        self._ready = 0
         self._pictures: deque[tuple[int, Place]] = deque()
         self._lost_us: list[int] = []
         self._nothing_from_us: int | None = None
@@ -279,17 +281,30 @@ class Shelf:
             return None
         with spool.changed:
             spool._given += len(mine) + (heard is not None)
+            self._ready += 1
         return Spooled(os.getpid(), spool.seal, span, self.fps, self.max_side_px, kept, heard)
 
     def release(self, spooled: Spooled | None) -> None:
         """As `Spool.release`."""
         self._spool.release(spooled)
 
+    def fetched(self, spooled: Spooled | None) -> Spooled | None:
+        """Say that somebody will now work on a clip."""
+        with self._spool.changed:
+            self._ready -= spooled is not None
+            self._spool.changed.notify_all()
+        return spooled
+
     def wake(self, *, hungry: bool) -> None:
-        """Say whether whoever takes clips waits for the next one."""
+        """Say whether whoever analyses clips waits for the next one."""
         with self._spool.changed:
             self.hungry = hungry
             self._spool.changed.notify_all()
+
+    def _may_go_on(self, size: int) -> bool:
+        if self._closed or self.hungry:
+            return True
+        return self._ready < _AHEAD and (self._spool._fits(size) or self._spool._given <= 0)
 
     def close(self) -> None:
         """Free what no clip has taken. May be called twice, from any thread."""
@@ -305,9 +320,7 @@ class Shelf:
     def _put(self, array: npt.NDArray[Any]) -> Place | None:
         spool = self._spool
         with spool.changed:
-            spool.changed.wait_for(
-                lambda: self._closed or self.hungry or spool._fits(array.nbytes) or spool._given <= 0
-            )
+            spool.changed.wait_for(lambda: self._may_go_on(array.nbytes))
             if self._closed or not spool._fits(array.nbytes):
                 return None
             try:

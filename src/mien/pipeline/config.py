@@ -88,6 +88,9 @@ class Running(Strict):
         0, description="clips whose batches a model gets as one; 0: 8 on a card, else 1"
     )
     workers: Annotated[int, Ge(0), Le(256)] = Field(0, description="processes; 0: by cores, cards and memory")
+    spool_mb: Annotated[int, Ge(0), Le(1 << 20)] = Field(
+        2048, description="decoded frames that may wait on disk in nameless files; 0: decode twice, keep none"
+    )
     ray_address: str = Field("", description="host:port of a Ray cluster; empty: Ray on this machine, for the run")
 
 

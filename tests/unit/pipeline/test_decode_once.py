@@ -1,5 +1,6 @@
 """The analysis takes its frames and sound from where the scan left them, and decodes again only where it must."""
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -108,12 +109,19 @@ def test_it_is_really_read(films: list[Path], monkeypatch: pytest.MonkeyPatch) -
 def test_what_is_lost_is_decoded_again_from_there(
     films: list[Path], monkeypatch: pytest.MonkeyPatch, kept: int
 ) -> None:
-    def cut_off(task: ClipTask) -> None:
-        if len(task.spooled.pictures) > kept:
-            _, place = task.spooled.pictures[kept]
-            os.ftruncate(place.fd, place.offset + 10)
-
     good, _ = analysed(films, monkeypatch)
-    seen, asked = analysed(films, monkeypatch, cut_off)
+    lost: set[int] = set()
+    read = os.preadv
+
+    def lose(task: ClipTask) -> None:
+        lost.update(place.offset for _, place in task.spooled.pictures[kept:])
+
+    def preadv(fd, buffers, offset):
+        if offset in lost:
+            raise OSError(errno.EIO, "the disk is gone")
+        return read(fd, buffers, offset)
+
+    monkeypatch.setattr(os, "preadv", preadv)
+    seen, asked = analysed(films, monkeypatch, lose)
     assert seen == good
     assert asked["frames"] == (4 if kept < 7 else 0)

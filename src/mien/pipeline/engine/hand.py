@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mien.core import MienError, Source, probe
-from mien.media import Decoder
+from mien.core import Frames, MienError, Sound, Source, Span, probe
+from mien.media import Decoder, Spooled, SpoolLostError
 from mien.pipeline.config import Analysis
 from mien.pipeline.engine.task import ClipTask, Finished
 from mien.pipeline.engine.together import side_by_side
 from mien.pipeline.engine.work import media_work
 from mien.pipeline.stack import Stack
+
+log = logging.getLogger("mien")
 
 
 class Hand:
@@ -44,7 +47,7 @@ class Hand:
         with probe.span("clip", task.clip.id, task.clip.id):
             outcomes = media_work(
                 task,
-                lambda: self._opened(task.source),
+                partial(self._media, task),
                 self._stack,
                 self._analysis,
                 progress,
@@ -67,7 +70,14 @@ class Hand:
         (first, *others), _ = side_by_side([partial(one, task) for task in tasks], self._stack)
         return replace(first, task=tasks[0], others=tuple(others))
 
-    def _opened(self, source: Source) -> Any:
+    def _media(self, task: ClipTask) -> Any:
+        if self._sha != task.source.sha256:
+            self.close()
+        if task.spooled is None:
+            return self._opened(task.source)
+        return _Media(task.spooled, partial(self._opened, task.source))
+
+    def _opened(self, source: Source) -> Decoder:
         if self._decoder is None or self._sha != source.sha256:
             self.close()
             self._decoder, self._sha = Decoder(present(source)), source.sha256
@@ -78,6 +88,36 @@ class Hand:
         if self._decoder is not None:
             self._decoder.close()
             self._decoder = None
+
+
+class _Media:
+    """Frames and sound of a clip as `Decoder` gives them: from the spool, and decoded again where that is lost."""
+
+    def __init__(self, spooled: Spooled, decoder: Callable[[], Decoder]) -> None:
+        self._spooled, self._decoder = spooled, decoder
+
+    def frames(self, span: Span, fps: float, max_side_px: int) -> Iterator[Frames]:
+        held = self._spooled
+        reached_us = span.start_us
+        if held.pictures is not None and (held.span, held.fps, held.max_side_px) == (span, fps, max_side_px):
+            try:
+                for frames in held.frames():
+                    yield frames
+                    reached_us = int(frames.t_us[-1]) + 1
+                return
+            except SpoolLostError:
+                log.warning("spooled frames cannot be read: decoding %s again", span)
+        if reached_us < span.end_us:
+            yield from self._decoder().frames(Span(reached_us, span.end_us), fps, max_side_px)
+
+    def sound(self, span: Span) -> Sound:
+        held = self._spooled
+        if held.sound is not None and held.span == span:
+            try:
+                return held.samples()
+            except SpoolLostError:
+                log.warning("spooled sound cannot be read: decoding %s again", span)
+        return self._decoder().sound(span)
 
 
 def present(source: Source) -> Path:

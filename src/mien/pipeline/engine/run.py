@@ -20,9 +20,9 @@ import numpy as np
 
 from mien.core import Clip, MienError, Source, Track, clip_id, digest, probe
 from mien.core.records import Assessment, Failure, Observation
-from mien.media import Cut, Decoder, Scanning, hash_file, judge
+from mien.media import Cut, Decoder, Scanning, Shelf, Spool, Spooled, hash_file, judge
 from mien.pipeline.config import Config
-from mien.pipeline.engine.crew import crew_for, together
+from mien.pipeline.engine.crew import check_crew, crew_for, together
 from mien.pipeline.engine.hand import present
 from mien.pipeline.engine.heap import one_heap
 from mien.pipeline.engine.order import by_stage, groups
@@ -66,6 +66,8 @@ class Runner:
         self._total_s = self._done_s = 0.0
         self._crew: Crew | None = None
         self._under_way: dict[str, _Open] = {}
+        self._spool = Spool(store.root, config.run.spool_mb << 20)
+        self._spooled: dict[str, Spooled | None] = {}
         self._group: list[ClipTask] = []
         self._groups: list[tuple[str, ...]] = []
         self._share = (0, 1)  # which pass over all clips this is, of how many
@@ -75,6 +77,7 @@ class Runner:
         absent = self._stack.missing_weights()
         if absent:
             raise MienError("weights.missing", f"weights are not here yet: {', '.join(absent)}", "mien models pull")
+        check_crew(self._config)
 
     # ------------------------------------------------------------ inputs
 
@@ -181,8 +184,8 @@ class Runner:
         try:
             yield
         except MienError as error:
-            if error.code.startswith("store."):
-                raise  # the project itself cannot be written: no later source would fare better
+            if error.code.startswith(("store.", "engine.ray-")):
+                raise  # the project cannot be written, or nobody does the work: no later source would fare better
             self._fail(source.sha256, "clips", "", error, keep=[source])
         except Exception as error:
             log.exception("source %s", source.sha256)
@@ -203,6 +206,7 @@ class Runner:
         if self._crew is not None:
             self._crew.close()
         self._stack.close()
+        self._spool.close()
 
     def _clips(self, source: Source) -> Generator[Clip]:
         """The clips of a source: the stored ones, or new ones as its scan finds them.
@@ -219,11 +223,12 @@ class Runner:
             return
         self._working().prepare()  # while the first clip is being found
         clips: list[Clip] = []
-        with Scanning(present(source), max_us) as scanning:
+        with Scanning(present(source), max_us, shelf=self._shelf(max_us)) as scanning:
             found = iter(scanning)
             while (cut := self._scanned(found, source, key)) is not None:
                 clips.append(Clip(clip_id(sha, cut.span, cutter), sha, *cut, cutter))
                 self._store.put(clips[-1:], unit=sha, stage="clips")
+                self._spooled[clips[-1].id] = scanning.spooled(cut.span)
                 yield clips[-1]
             if (scan := scanning.result) is None:
                 return
@@ -233,6 +238,15 @@ class Runner:
         )
         self._forget_clips(sha, {c.id for c in clips})
         self._commit(StageResult(sha, "clips", key, [seen, *clips], note=status.message or None))
+
+    def _shelf(self, longest_us: int) -> Shelf | None:
+        """Where the scan leaves what the analysis needs; nowhere when the workers are on other machines."""
+        wanted = self._config.analysis
+        return None if self._config.run.ray_address else self._spool.shelf(wanted.fps, wanted.max_side_px, longest_us)
+
+    def _release(self, clip: Clip) -> None:
+        """Nobody needs the clip's decoded media any more."""
+        self._spool.release(self._spooled.pop(clip.id, None))
 
     def _scanned(self, found: Iterator[Cut], source: Source, key: str) -> Cut | None:
         """The next clip of a scan; None at its end, also when it failed: then the source is rejected."""
@@ -277,6 +291,7 @@ class Runner:
         if given:
             self._give(opened, given)
         else:
+            self._release(clip)
             self._through(opened)
 
     def _broken(self, stage: Stage, clip: Clip, pending: set[str]) -> MienError | None:
@@ -291,6 +306,7 @@ class Runner:
         try:
             task = self._task(opened, stages)
         except MienError as error:  # a stored table is damaged
+            self._release(opened.clip)
             self._keep(opened, dict.fromkeys(stages, error))
             return
         self._under_way[opened.clip.id] = opened
@@ -316,7 +332,8 @@ class Runner:
         read = reads(stages)
         held = {name: self._store.table(f"{name}/{opened.clip.id}") for name in STORED if name in read}
         rows = self._store.all(Observation, "clip_id = ?", (opened.clip.id,)) if "sound" in read else ()
-        return ClipTask(opened.clip, opened.source, stages, held, tuple(rows))
+        spooled = self._spooled.get(opened.clip.id)
+        return ClipTask(opened.clip, opened.source, stages, held, tuple(rows), spooled=spooled)
 
     def _working(self) -> Crew:
         """The crew, called together when there is first something to do: by how much is left."""
@@ -342,6 +359,7 @@ class Runner:
         for done in (each for first in finished for each in (first, *first.others)):
             probe.absorb(done.spans)
             opened = self._under_way.pop(done.task.clip.id)
+            self._release(opened.clip)
             with self._guarded(opened.source):
                 self._keep(opened, done.outcomes)
 

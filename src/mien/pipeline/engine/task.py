@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from mien.core import Clip, MienError, Source, probe
 from mien.core.records import Observation
+from mien.media import Spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class ClipTask:
         tables: earlier results, as `STAGE` → table, of the stages that these read and that are up to date.
         rows: the clip's observations, where a stage reads those.
         others: tasks to do together with this one, so that models get their batches as one.
+        spooled: where the clip's decoded media lie, if they do; else, or where that cannot be read, decode them.
     """
 
     clip: Clip
@@ -27,6 +29,7 @@ class ClipTask:
     tables: Mapping[str, Any] = field(default_factory=dict)
     rows: tuple[Observation, ...] = ()
     others: tuple[ClipTask, ...] = ()
+    spooled: Spooled | None = None
 
 
 @dataclass(frozen=True, slots=True)
