@@ -15,7 +15,7 @@ class Event:
     no kill loses it from now on), `failed`, `waiting`, `source`, `done`; `begun` (a clip was given out, `stage` names
     its stages), `ended` (what was asked of a clip is settled, or was before).
     code: of a failure. ms: what a stage took. clip_s: length of the clip that has begun or ended; where all clips are
-    gone over several times, an end counts as the share of one.
+    gone over several times, an end counts as the share of one, and all but the last say `again`.
     """
 
     kind: Literal["plan", "source", "begun", "progress", "stage", "failed", "waiting", "ended", "done"]

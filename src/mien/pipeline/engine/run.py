@@ -384,7 +384,8 @@ class Runner:
         length_s = opened.clip.span.duration_us / 1e6
         self._done_s += length_s
         self._progress(opened.clip, self._done_s)
-        self._tell(Event("ended", opened.clip.id, clip_s=length_s / self._share[1]))
+        again = "" if opened.derive else "again"  # there is another pass to come
+        self._tell(Event("ended", opened.clip.id, text=again, clip_s=length_s / self._share[1]))
 
     def _derive(self, opened: _Open) -> None:
         clip, keys = opened.clip, opened.keys
