@@ -20,7 +20,9 @@ from mien.cli import terms
 from mien.core import Device, MienError
 from mien.models import weights as room
 
-app = typer.Typer(help="Weights: list, pull, verify, add, try, new, licences, bundle.", no_args_is_help=True)
+app = typer.Typer(
+    help="Weights: list, pull, verify, add, try, tune, clean, new, licences, bundle.", no_args_is_help=True
+)
 
 Names = Annotated[
     list[str] | None, typer.Argument(metavar="[MODEL]...", help="Models, adapters or presets; default: all.")
@@ -158,6 +160,42 @@ def try_model(
         if path is not None and not path.is_file():
             raise MienError("weights.no-file", f"{path} does not exist", "give a picture, video, sound or text file")
         attempt(model, path, text, frames, Device(device), as_json)
+
+
+@app.command("tune")
+def tune_models(
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: all that can.")] = None,
+    on: Annotated[
+        list[Path] | None, typer.Option("--on", metavar="FILE", help="Compare on this picture or video, too.")
+    ] = None,
+    frames: Annotated[int, typer.Option("--frames", min=4, max=256, help="Of each video.")] = 32,
+    as_json: AsJson = False,
+) -> None:
+    """Measure detectors in int8 against the published networks, and keep what is faster and near enough.
+
+    Takes about a minute a model. Nothing changes until a project asks for it: precision = "int8" in the adapter's
+    table. Exit 1 if a model has no variant that is near enough.
+    """
+    from mien.cli.tuning import tune
+
+    with _errors():
+        for path in on or []:
+            if not path.is_file():
+                raise MienError("weights.no-file", f"{path} does not exist", "give a picture or a video")
+        near = tune(models or [], on or [], frames, as_json)
+    raise typer.Exit(0 if near else 1)
+
+
+@app.command()
+def clean(as_json: AsJson = False) -> None:
+    """Delete what this machine made of the weights to open them faster. It is made again when needed."""
+    from mien.models import kept
+
+    with _errors():
+        files, size = kept.clean()
+    if as_json:
+        return _data({"files": files, "bytes": size})
+    _talk(f"{files} files deleted, {size / 1e6:.1f} MB; the weights themselves are untouched")
 
 
 @app.command("new")

@@ -127,7 +127,7 @@ def _input(  # noqa: PLR0911 - one return for each record
         if takes is list:
             return [sound], [{}]
         return models.default("voice_embedding").run([sound]), [{}]
-    seen = _frames(path, frames)
+    seen = frames_of(path, frames)
     where: list[Row] = [{"time": clock(int(t))} for t in seen.t_us]
     if takes is Frames:
         return seen, where
@@ -164,7 +164,7 @@ def _people(models: _Models, seen: Frames) -> Boxes:
     return found.take(np.flatnonzero(found.label == found.names.index("person")))
 
 
-def _frames(path: Path, count: int) -> Frames:
+def frames_of(path: Path, count: int) -> Frames:
     """A picture, or frames at equal distances of the first minute of a video."""
     from mien.media import Decoder
 

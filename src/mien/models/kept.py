@@ -57,7 +57,7 @@ class Kept:
         except OSError:
             return None
         key = digest(sums, how, ort.__version__, _processor(), _code())
-        return cls(home() / re.sub(r"[^A-Za-z0-9._-]", "_", files[0].name), key[:24])
+        return cls(home() / re.sub(r"[^A-Za-z0-9._-]", "_", files[0].stem), key[:24])
 
     def found(self) -> Path | None:
         """The kept graph, whole as it was written; what is not is deleted."""

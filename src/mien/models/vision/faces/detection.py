@@ -17,13 +17,13 @@ from mien.core import (
     Licences,
     Measured,
     MienError,
-    Strict,
     WeightFiles,
     Weights,
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet
 from mien.models.sessions import Written
+from mien.models.variants import Precise, at_precision
 from mien.models.vision.geometry import U8, Found, as_boxes, fit, suppress, to_frame
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
 
@@ -63,7 +63,7 @@ class CenterFace(OnnxAdapter):
         ),
     )  # fmt: skip
 
-    class Config(Strict):
+    class Config(Precise):
         long_side_px: Annotated[int, Gt(0), MultipleOf(32)] = 384
         min_score: Annotated[float, Gt(0), Le(1)] = 0.35
         iou: Annotated[float, Ge(0), Le(1)] = 0.3
@@ -71,8 +71,13 @@ class CenterFace(OnnxAdapter):
     _config: Config
 
     @classmethod
+    def network(cls, files: WeightFiles) -> Written:
+        """The network as it is run."""
+        return Written((files.only,), "any size", lambda: _any_size(files.only))
+
+    @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
-        return cls(OnnxNet(Written((files.only,), "any size", lambda: _any_size(files.only)), device), config)
+        return cls(OnnxNet(at_precision(cls.network(files), config, cls.spec.name), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -14,7 +14,6 @@ from mien.core import (
     Licences,
     Measured,
     Scalars,
-    Strict,
     WeightFiles,
     Weights,
     adapter,
@@ -22,6 +21,7 @@ from mien.core import (
 from mien.models.folding import folded
 from mien.models.onnx import Array, OnnxNet
 from mien.models.sessions import Written
+from mien.models.variants import Precise, at_precision
 from mien.models.vision.geometry import U8, resized_rows
 from mien.models.vision.net import OnnxAdapter, StandIn
 
@@ -66,13 +66,18 @@ class OpenNsfw(OnnxAdapter):
         ),
     )  # fmt: skip
 
-    class Config(Strict):
+    class Config(Precise):
         pass
 
     @classmethod
+    def network(cls, files: WeightFiles) -> Written:
+        """The network as it is run."""
+        return Written((files.only,), "folded", lambda: folded(files.only))
+
+    @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
-        """Raises MienError `weights.unreadable`, `device.unavailable`."""
-        return cls(OnnxNet(Written((files.only,), "folded", lambda: folded(files.only)), device), config)
+        """Raises MienError `weights.unreadable`, `device.unavailable`, `models.not-tuned`."""
+        return cls(OnnxNet(at_precision(cls.network(files), config, cls.spec.name), device), config)
 
     @classmethod
     def tiny(cls) -> Self:

@@ -17,13 +17,13 @@ from mien.core import (
     Licences,
     Measured,
     MienError,
-    Strict,
     WeightFiles,
     Weights,
     adapter,
 )
 from mien.models.onnx import Array, OnnxNet
 from mien.models.sessions import Written
+from mien.models.variants import Precise, at_precision
 from mien.models.vision.geometry import U8, Found, as_boxes, fit, suppress, to_frame
 from mien.models.vision.net import OnnxAdapter, StandIn, cells
 
@@ -84,7 +84,7 @@ class NanoDet(OnnxAdapter):
         ),
     )  # fmt: skip
 
-    class Config(Strict):
+    class Config(Precise):
         min_score: Annotated[float, Gt(0), Le(1)] = 0.35
         iou: Annotated[float, Ge(0), Le(1)] = 0.6
         most: Annotated[int, Gt(0)] = 100
@@ -100,9 +100,14 @@ class NanoDet(OnnxAdapter):
         return as_boxes(self._net.map(self._frame, batch.pixels), COCO, 0)
 
     @classmethod
+    def network(cls, files: WeightFiles) -> Written:
+        """The network as it is run."""
+        return Written((files.only,), "any size", lambda: _any_size(files.only))
+
+    @classmethod
     def open(cls, files: WeightFiles, config: Any, device: Device) -> Self:
-        """Raises MienError `weights.unreadable`."""
-        return cls(OnnxNet(Written((files.only,), "any size", lambda: _any_size(files.only)), device), config)
+        """Raises MienError `weights.unreadable`, `models.not-tuned`."""
+        return cls(OnnxNet(at_precision(cls.network(files), config, cls.spec.name), device), config)
 
     def _frame(self, pixels: U8) -> Found:
         import cv2
