@@ -22,6 +22,8 @@ EVENTS = (
     Event("progress", "clip-a", done_s=10.0, total_s=30.0),
     Event("ended", "clip-a", clip_s=10.0),
     Event("begun", "clip-b", "faces", clip_s=10.0),
+    Event("ended", "clip-b", text="again", clip_s=0.0),  # stage by stage: one of several passes
+    Event("begun", "clip-b", "faces", clip_s=10.0),
 )
 
 

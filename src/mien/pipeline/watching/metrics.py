@@ -73,7 +73,7 @@ class Metrics:
             case "begun":
                 self._under_way.add(event.unit)
             case "ended":
-                self._clips.inc()
+                self._clips.inc(event.text != "again")
                 if event.unit in self._under_way:
                     self._under_way.remove(event.unit)
                     self._fresh_s += event.clip_s

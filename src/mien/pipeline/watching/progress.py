@@ -58,7 +58,7 @@ class Progress:
             case "ended":
                 if self._under_way.pop(event.unit, None) is None:
                     self._before_s += event.clip_s
-                self._clips += 1
+                self._clips += event.text != "again"
             case "progress":
                 self._done_s = event.done_s
             case "stage":
