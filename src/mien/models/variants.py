@@ -133,19 +133,11 @@ def tune(cls: Any, network: Written, config: Precise, learn: Frames, checks: Seq
         made = quantised(published, inputs, kinds)
         net = OnnxNet(made, device)
         both = _ms([plain.net, net], seen)
-        found.append(
-            (
-                Variant(
-                    way,
-                    both[1],
-                    parity(truth, [cls(net, config).run(check) for check in checks], [len(c) for c in checks]),
-                ),
-                made,
-                both[0],
-            )
-        )
-    near = [f for f in found if f[0].parity.kept and f[0].ms < f[2]]
-    best = min(near, key=lambda f: f[0].ms, default=None)
+        answers = [cls(net, config).run(check) for check in checks]
+        near = parity(truth, answers, [len(check) for check in checks])
+        found.append((Variant(way, both[1], near), made, both[0]))
+    good = [f for f in found if f[0].parity.kept and f[0].ms < f[2]]
+    best = min(good, key=lambda f: f[0].ms, default=None)
     told = Tuned(cls.spec.name, min(f[2] for f in found), tuple(f[0] for f in found), best[0].way if best else "")
     path = place(network)
     path.unlink(missing_ok=True)
