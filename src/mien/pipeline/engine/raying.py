@@ -282,7 +282,10 @@ def _rows(desk: Any) -> Iterator[Any]:
 def _unreachable(address: str, error: Exception) -> MienError:
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
     return MienError(
-        "engine.ray-unreachable", f"Ray at {address} does not answer: {said}", "see: ray status", retryable=True
+        "engine.ray-unreachable",
+        f"Ray at {address} does not answer: {said}",
+        "see: ray status; RAY_AUTH_MODE=token where the cluster wants its token",
+        retryable=True,
     )
 
 
