@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
+import io
 import random
 import struct
+import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +15,8 @@ import numpy as np
 
 from mien.testing.media import Recipe, make, turn
 
-CONTAINERS = ("mp4", "mkv", "ts", "avi", "mov")
-SOUND = Recipe(seconds=3.0, fps=15, gop=15)
+CONTAINERS = {"mp4": "aac", "mkv": "aac", "ts": "aac", "avi": "mp3", "mov": "aac", "flv": "aac"}  # and their sound
+SOUNDS = {"wav": "pcm_s16le", "mp3": "mp3", "ogg": "libopus", "flac": "flac", "m4a": "aac"}
 LIES = ((b"mvhd", 16), (b"tkhd", 24), (b"mdhd", 16))
 
 
@@ -28,10 +31,11 @@ class Specimen:
 
 
 def damaged(folder: Path) -> Iterator[Specimen]:
-    """Damage of ten kinds to five containers."""
-    for suffix in CONTAINERS:
-        sound = "aac" if suffix != "avi" else "mp3"
-        whole = make(folder / f"whole.{suffix}", Recipe(seconds=3.0, fps=15, gop=15, sound_codec=sound)).path
+    """Damage of ten kinds to six containers of pictures and sound and five of sound alone."""
+    for suffix, sound in (CONTAINERS | SOUNDS).items():
+        rate = 48_000 if sound == "libopus" else 44_100
+        recipe = Recipe(seconds=3.0, fps=15, gop=15, sound_codec=sound, rate_hz=rate, picture=suffix in CONTAINERS)
+        whole = make(folder / f"whole.{suffix}", recipe).path
         data = whole.read_bytes()
         whole.unlink()
         for kind, name, bytes_ in _damages(data):
@@ -50,7 +54,7 @@ def damaged(folder: Path) -> Iterator[Specimen]:
 
 def _damages(data: bytes) -> Iterator[tuple[str, str, bytes]]:
     rng = random.Random(7)
-    for percent in (1, 8, 25, 50, 75, 90, 99):
+    for percent in (1, 3, 8, 25, 50, 75, 90, 99):
         yield "cut off", f"{percent} %", data[: len(data) * percent // 100]
     for level in range(12):
         yield "flips", f"{level + 1} in 4000", flipped(data, (level + 1) / 4000, level)
@@ -89,6 +93,7 @@ def odd(folder: Path) -> Iterator[Specimen]:
         "1 fps.mp4": Recipe(seconds=5, fps=1),
         "tiny.mp4": Recipe(seconds=1, fps=15, width=16, height=16),
         "narrow.mkv": Recipe(seconds=1, fps=15, width=16, height=480, codec="ffv1", pixels="yuv420p"),
+        "black.mp4": Recipe(seconds=2, fps=15, black=True),
         "silent.mp4": Recipe(seconds=2, fps=15, tone_s=None, rate_hz=8_000),
         "mjpeg.avi": Recipe(seconds=1, fps=15, codec="mjpeg", pixels="yuvj420p", sound_codec="pcm_s16le"),
         "mpeg4.mp4": Recipe(seconds=1, fps=15, codec="mpeg4"),
@@ -121,6 +126,74 @@ def not_media(folder: Path) -> Iterator[Specimen]:
     for name, data in texts.items():
         (folder / name).write_bytes(data)
         yield Specimen(folder / name, "not media")
+
+
+def apart(folder: Path) -> Iterator[Specimen]:
+    """Picture and sound that do not begin and end together."""
+    for suffix in ("mp4", "mkv", "ts"):
+        for delay_s in (-1.5, 1.5):
+            recipe = Recipe(seconds=2, fps=15, start_s=5, sound_delay_s=delay_s)
+            yield Specimen(make(folder / f"sound by {delay_s} s.{suffix}", recipe).path, "apart")
+
+
+def misnamed(folder: Path) -> Iterator[Specimen]:
+    """Good files under other endings: what they are is told by their bytes."""
+    made = make(folder / "right.mp4", Recipe(seconds=2, fps=15))
+    other = make(folder / "right.mkv", Recipe(seconds=2, fps=15))
+    for source, name in ((made, "wrong.mkv"), (made, "wrong.wav"), (made, "wrong.jpg"), (other, "wrong.mp4")):
+        (folder / name).write_bytes(source.path.read_bytes())
+        yield Specimen(folder / name, "misnamed", len(source.t_us), 2_000_000)
+    made.path.unlink()
+    other.path.unlink()
+
+
+def archives(folder: Path) -> Iterator[Specimen]:
+    """Tar files that no one should unpack without looking."""
+    film = make(folder / "member.mp4", Recipe(seconds=1, fps=5, sound=False)).path.read_bytes()
+    (folder / "member.mp4").unlink()
+    plain = tarred({"a.mp4": film})
+    links = {"link": tarfile.SYMTYPE, "hard": tarfile.LNKTYPE, "device": tarfile.CHRTYPE, "pipe": tarfile.FIFOTYPE}
+    made = (
+        {
+            "plain.tar": plain,
+            "nested.tar": tarred({"inner.tar": plain, "inner.tar.gz": gzip.compress(plain), "a.zip": b"PK" + film}),
+            "up.tar": tarred({"../up.mp4": film, "a/../../up.mp4": film, "..\\up.mp4": film}),
+            "root.tar": tarred({"/tmp/root.mp4": film, "C:\\root.mp4": film}),  # noqa: S108 - must never be written
+            "names.tar": tarred({"a\x07.mp4": film, "e\u0301 \u202e.mp4": film, "n" * 2000 + ".mp4": film}),
+            "bomb.tar.gz": gzip.compress(tarred({"a.mp4": bytes(80 << 20)}), 9),
+            "gzip of gzip.tar.gz": gzip.compress(gzip.compress(plain)),
+            "cut off.tar": plain[: len(plain) // 2],
+            "cut off.tar.gz": gzip.compress(plain)[:-2000],
+            "flipped.tar": flipped(plain, 0.01, 3),
+            "flipped.tar.gz": flipped(gzip.compress(plain), 0.01, 4),
+            "a zip.tar": b"PK\x03\x04" + random.Random(5).randbytes(4_000),
+            "garbage.tgz": random.Random(6).randbytes(20_000),
+            "empty.tar": b"",
+            "zeros.tar": bytes(10_240),
+            "lie about size.tar": overwritten(plain, b"a.mp4", 124, b"77777777777\0"),
+            "twice.tar": tarred({"a.mp4": film, "b.txt": b"x"}) + plain,
+            "damaged film.tar": tarred({"a.mp4": film[: len(film) // 2], "b.mp4": b"no film"}),
+        }
+        | {f"{name}.tar": tarred({}, (name, kind)) for name, kind in links.items()}
+    )
+    for name, data in made.items():
+        (folder / name).write_bytes(data)
+        yield Specimen(folder / name, "archive")
+
+
+def tarred(members: dict[str, bytes], odd: tuple[str, bytes] | None = None) -> bytes:
+    """A tar file; `odd`: one more member of another type, that points at /etc/hostname."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+        if odd is not None:
+            info = tarfile.TarInfo(f"{odd[0]}.mp4")
+            info.type, info.linkname = odd[1], "/etc/hostname"
+            tar.addfile(info)
+    return out.getvalue()
 
 
 def flipped(data: bytes, share: float, seed: int) -> bytes:

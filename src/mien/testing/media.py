@@ -38,6 +38,7 @@ class Recipe:
         cuts_s: where a new shot starts (at the first frame at or after).
         tone_s: when a tone of `tone_hz` sounds over silence; None for silence.
         start_s: added to all times in the file; `sound_delay_s` to those of the sound.
+        black: nothing in the pictures, not even their numbers.
         codec, pixels: libav's names; `libx264` and `yuv420p` by default.
     """
 
@@ -58,6 +59,7 @@ class Recipe:
     tone_hz: float = 440.0
     start_s: float = 0.0
     sound_delay_s: float = 0.0
+    black: bool = False
     seed: int = 0
 
 
@@ -99,6 +101,8 @@ def make(path: Path, recipe: Recipe = Recipe()) -> Made:
 def picture(number: int, t_s: float, shot: int, recipe: Recipe) -> npt.NDArray[np.uint8]:
     """Frame `number` at time `t_s` in shot `shot`: uint8 `[h w 3]` RGB."""
     height, width = recipe.height, recipe.width
+    if recipe.black:
+        return np.zeros((height, width, 3), np.uint8)
     rng = np.random.default_rng((recipe.seed, shot))
     near, far, disc = rng.uniform(20, 235, (3, 3))
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
