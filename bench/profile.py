@@ -59,7 +59,8 @@ def main(args: list[str]) -> list[str]:
         "seconds, added up over threads and processes; ms/s: work for each second of media",
         f"wall without {without} s, with the profile {with_} s: medians {ratio:.3f}; load {os.getloadavg()[0]:.1f}",
         f"{spans} spans, {size / 1e3:.0f} kB of trace; a span costs {busy_ns / 1e3:.1f} µs, "
-        f"{spans * busy_ns / 1e6:.0f} ms of the run, and where nobody watches {idle_ns:.0f} ns, {spans * idle_ns / 1e6:.1f} ms",
+        f"{spans * busy_ns / 1e6:.0f} ms of the run, and where nobody watches {idle_ns:.0f} ns, "
+        f"{spans * idle_ns / 1e6:.1f} ms",
     ]
 
 

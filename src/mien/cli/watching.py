@@ -56,6 +56,8 @@ def _told(profile: Profile, path: Path, as_json: bool) -> None:
         say("seconds, added up over threads and processes; ms/s: work for each second of media analysed now")
     if profile.dropped:
         say(f"{profile.dropped} spans found no room in the trace; the table counts them")
+    if profile.broken:
+        say(f"the trace ends early ({profile.broken}); the table does not")
     say(f"the trace: {path} (open it in ui.perfetto.dev or chrome://tracing; it stays on this machine)")
 
 

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import os
 import sys
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -86,6 +88,20 @@ def test_spans_of_other_processes_come_into_table_and_trace(tmp_path):
     events = read(tmp_path / "t.json")["traceEvents"]
     assert {e["name"] for e in events if e["ph"] == "C"} >= {"clips under way", "× real time"}
     assert [e["pid"] for e in events if e["ph"] == "X"] == [4711]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize("name", ["t.json", "t.json.gz"])
+def test_a_full_disk_ends_the_trace_and_not_the_run(tmp_path, name):
+    with Profile(tmp_path / name) as profile, open("/dev/full", "wb") as full:
+        os.dup2(full.fileno(), profile._trace._raw.fileno())
+        for k in range(30_000):
+            with probe.span("stage", f"stage-{k % 7}"):
+                pass
+            if k % 5000 == 0:
+                profile.listen(EVENTS[0])
+    assert "space" in profile.broken
+    assert len(profile.rows()) == 7
 
 
 def test_a_run_in_progress_is_seen_and_gone_with_it(tmp_path):

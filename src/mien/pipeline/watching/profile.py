@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -66,7 +67,8 @@ class Profile:
         self._under_way: set[str] = set()
         self._media_s = self._sampled = 0.0
         self.processes: set[int] = set()
-        self.dropped = 0
+        self.dropped, self.broken = 0, ""
+        """Spans that found no room in the trace; why it ends early, where it does."""
 
     def __enter__(self) -> Self:
         self._trace = TraceFile(self._path) if self._path else None
@@ -78,7 +80,8 @@ class Profile:
         probe.watch(None)
         self._flush()
         if self._trace:
-            self._trace.close()
+            with self._writing(self._trace) as trace:
+                trace.close()
             self.dropped = self._trace.dropped
 
     def listen(self, event: Event) -> None:
@@ -101,8 +104,17 @@ class Profile:
             self.processes.add(taken.pid)
             for key, amount in taken.sums.items():
                 self._sums[key] += amount
-            if self._trace:
-                self._trace.add(taken)
+            if self._trace and not self.broken:
+                with self._writing(self._trace) as trace:
+                    trace.add(taken)
+
+    @contextmanager
+    def _writing(self, trace: TraceFile) -> Iterator[TraceFile]:
+        """A disk that is full ends the trace, and never the run."""
+        try:
+            yield trace
+        except OSError as error:
+            self.broken = self.broken or error.strerror or str(error)
 
     def rows(self) -> list[Row]:
         """What is shared first, then the stages in the order of the plan."""

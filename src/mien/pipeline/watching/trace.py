@@ -69,9 +69,8 @@ class TraceFile:
 
     def close(self) -> None:
         other = {"mien": VERSION, "dropped": self.dropped}
-        self._file.write('{"ph": "M", "name": "end", "pid": 0}\n], "otherData": ' + json.dumps(other) + "}\n")
-        self._file.close()
-        self._raw.close()
+        with self._raw, self._file:
+            self._file.write('{"ph": "M", "name": "end", "pid": 0}\n], "otherData": ' + json.dumps(other) + "}\n")
 
     def _note(self, pid: int, note: Note) -> None:
         kind, name, tid, start, length, clip = note
