@@ -17,6 +17,7 @@ from mien.pipeline.engine.hand import Hand, Inline
 from mien.pipeline.engine.run import Runner
 from mien.pipeline.engine.task import ClipTask, Done, Finished
 from mien.pipeline.rows import table
+from mien.pipeline.stack import Stack
 from mien.store import Store
 from mien.testing.media import Recipe, make
 
@@ -24,8 +25,8 @@ from mien.testing.media import Recipe, make
 class Looking(Hand):
     """Hands that only look: the digest of all frames and of the sound is every stage's result."""
 
-    def __init__(self, analysis, before=None) -> None:
-        super().__init__(None, analysis, side_by_side=False)
+    def __init__(self, config, before=None) -> None:
+        super().__init__(Stack(config), config.analysis, side_by_side=False)
         self.seen: dict[str, str] = {}
         self.before = before
 
@@ -65,7 +66,7 @@ def analysed(films: list[Path], monkeypatch: pytest.MonkeyPatch, before=None, **
 
         monkeypatch.setattr(Decoder, name, counted)
     config, _ = load(None, {"project": {"context": "research"}, "run": terms})
-    store, hand = Store(None), Looking(config.analysis, before)
+    store, hand = Store(None), Looking(config, before)
     monkeypatch.setattr(run, "crew_for", lambda *_: Inline(hand, lambda *_: None))
     for film in films:
         p, sha = probed(film), hash_file(film)
@@ -95,6 +96,8 @@ def test_it_is_really_read(films: list[Path], monkeypatch: pytest.MonkeyPatch) -
 
     def change(task: ClipTask) -> None:
         if not changed:
+            assert task.spooled is not None
+            assert task.spooled.pictures is not None
             _, place = task.spooled.pictures[2]
             byte = os.pread(place.fd, 1, place.offset + 100)
             os.pwrite(place.fd, bytes([byte[0] ^ 1]), place.offset + 100)
@@ -114,6 +117,8 @@ def test_what_is_lost_is_decoded_again_from_there(
     read = os.preadv
 
     def lose(task: ClipTask) -> None:
+        assert task.spooled is not None
+        assert task.spooled.pictures is not None
         lost.update(place.offset for _, place in task.spooled.pictures[kept:])
 
     def preadv(fd, buffers, offset):
