@@ -87,10 +87,15 @@ def labels_import(
 
 def plan(
     inputs: Annotated[list[str] | None, typer.Argument(help="Files or folders; none: what is registered.")] = None,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="First measure what the models cost on this machine (a minute).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """What a run would do: stages, time, memory, models, what is missing. Nothing is decoded or written."""
     with errors(), _project() as project:
+        if measure:
+            _measured(project.config)
         found = project.plan(inputs or [])
     if as_json:
         give(found)
@@ -116,6 +121,15 @@ def plan(
     table(["stage", "state", "clips", "to do", "ms per s", "from", "models"], rows, right=(3, 4))
     _sum(found)
     _models(found)
+
+
+def _measured(config: Any) -> None:
+    """Measure the models of the project, keep what was found in the cache, and say it."""
+    from mien.pipeline import preflight
+
+    for slot, cost in preflight.measure(config).items():
+        call = f", {cost.call_ms:.1f} ms a call" if cost.call_ms else ""
+        say(f"measured: {slot}, {cost.mb:.0f} MB{call}")
 
 
 def _sum(found: Any) -> None:

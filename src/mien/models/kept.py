@@ -56,7 +56,7 @@ class Kept:
             sums = [cache.known_sha256(f) for f in files]
         except OSError:
             return None
-        key = digest(sums, how, ort.__version__, _processor(), _code())
+        key = digest(sums, how, ort.__version__, processor(), _code())
         return cls(home() / re.sub(r"[^A-Za-z0-9._-]", "_", files[0].stem), key[:24])
 
     def found(self) -> Path | None:
@@ -94,7 +94,7 @@ class Kept:
 
 
 @functools.cache
-def _processor() -> str:
+def processor() -> str:
     """What decides which kernels are chosen: the instructions that the processor has."""
     with contextlib.suppress(OSError):
         found = re.search(r"^(flags|Features)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)

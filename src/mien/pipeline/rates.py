@@ -9,6 +9,7 @@ from functools import partial
 from typing import NamedTuple
 
 from mien.core import Run
+from mien.pipeline import preflight
 from mien.pipeline.config import Config
 from mien.pipeline.engine.crew import processes_for
 from mien.pipeline.engine.work import LINES, SOUNDS
@@ -34,6 +35,7 @@ _CLAMP = (0.8, 3.0)
 # Memory, fitted by hand to `python -m bench forecast`: within a tenth for the default stack and for sound alone.
 BASE_MB = 420.0  # before any model: interpreter, libraries, frames on their way
 DECODER_MB = 136.0
+FRAMES_MB = 150.0  # on their way from the decoder to the models, and what stages hold of a clip
 MB_PER_MODEL_MB = 3.0  # a model's memory ÷ its files, on average over the default stack; 20 MB at least
 
 
@@ -138,6 +140,9 @@ def _overhead(store: Store) -> float | None:
 
 def predicted_mb(slots: Iterable[str], stack: Stack) -> tuple[float, str]:
     """(peak memory of the run and its decoding child in MB, what it stands on), for the models of these slots."""
+    slots = [slot for slot in slots if stack.has(slot)]
+    if found := preflight.known(stack, slots):
+        return round(preflight.needs(found, DECODER_MB, FRAMES_MB).together_mb), "measured on this machine"
     held = [stack.spec(slot).weights for slot in slots if stack.has(slot)]
     models = sum(max(20.0, MB_PER_MODEL_MB * sum(a.bytes for a in w.assets) / 1e6) for w in held if w)
     return round(BASE_MB + models + DECODER_MB), "reference figures of another machine, from model sizes"

@@ -78,6 +78,11 @@ class Stack:
         return dataclasses.replace(cls.spec, weights=effective(weights) if weights else None), settings
 
     @property
+    def device(self) -> str:
+        """Where the models run: cpu or cuda."""
+        return self._device.name
+
+    @property
     def context(self) -> str:
         return self._config.context
 
