@@ -5,7 +5,8 @@ the content of every clip (`bench.scale_made`). The first hundred go through the
 copied in SQL; what is timed is the real planner, runner, store and export at that size. The partner writes the rows of
 the same clips into the same database with plain `sqlite3` and every table as a Parquet file, and syncs once a clip.
 
-Processor time is what ratios are made of: other work on the machine moves wall time.
+Processor time is what ratios are made of, and each is against a project of a hundred clips that is measured at the same
+moments: other work on the machine moves wall time, and shared caches move processor time by half.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,15 @@ from mien.core import Clip, Source
 from mien.pipeline import Project
 from mien.pipeline.engine.run import utc_now
 from mien.pipeline.forecast import forecast
+from mien.pipeline.rates import rates_of
 from mien.pipeline.stages.compare import compared, standing
 from mien.store import Store, arrays
 from mien.store.rows import insertion, to_row
 
 COMMITTED = 100  # clips that go through the store one by one; the rest are copies
-MORE = 60  # clips that are added at each size, for what a commit costs there
-SAMPLE = 4_000  # clips over which plan and resume go at most; 300 for exports
-EXPORTED = 300
+MORE = 40  # clips that are added at each size, for what a commit costs there
+SAMPLE = 2_000  # clips over which plan and resume go at most
+EXPORTED = 200  # and exports
 COMPARED = 3_000  # clips up to which all are compared with all
 QUESTIONS = {
     "one clip": "SELECT target, avg(value) FROM observations WHERE clip_id = '{clip}' GROUP BY target",
@@ -61,52 +64,80 @@ class Sampled(Store):
         return found[:: self.every] if record is Source and not where else found
 
 
-def timed(work: Callable[[], object], n: int = 1000) -> tuple[float, float]:
-    """(processor s, wall s); the least of several times in a small project, where once says little."""
-    least = (float("inf"), float("inf"))
-    for _ in range(max(1, min(5, 1000 // n))):
-        cpu, wall = time.process_time(), time.perf_counter()
-        work()
-        least = min(least, (time.process_time() - cpu, time.perf_counter() - wall))
-    return least
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """(processor s, wall s)."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def median(spent: list[tuple[float, float]]) -> tuple[float, float]:
     return statistics.median(cpu for cpu, _ in spent), statistics.median(wall for _, wall in spent)
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The project that is measured, and beside it a small and an empty one. `seen`: clips that a sample goes over."""
+
+    n: int
+    seen: int
+    big: Sampled
+    small: Sampled
+    empty: Sampled
+
+    def cost(self, work: Callable[[Any], object], whole: Callable[[Any], object], name: str) -> dict[str, float]:
+        """ms per clip in both projects, without what an empty one costs. `whole`: the part that looks at all clips,
+        however few of them the sample shows."""
+        fixed, _ = median([timed(lambda: work(self.empty)) for _ in range(5)])
+        all_of_it, all_wall = timed(lambda: whole(self.big)) if self.seen < self.n else (0.0, 0.0)
+        few = [timed(lambda: work(self.small)) for _ in range(5)]
+        cpu, wall = timed(lambda: work(self.big))
+        few += [timed(lambda: work(self.small)) for _ in range(5)]
+        return {
+            name: 1e3 * ((cpu - all_of_it - fixed) / self.seen + all_of_it / self.n),
+            f"{name} wall": 1e3 * ((wall - all_wall) / self.seen + all_wall / self.n),
+            f"{name} small": 1e3 * (median(few)[0] - fixed) / COMMITTED,
+        }
+
+
 def measure(template: Template, n: int, folder: Path) -> dict[str, float]:
-    """Everything at one size. Times in ms per clip of processor time, those with `wall` in wall time."""
-    root = folder / f"clips-{n}"
-    Project.init(root, "research").close()
-    with Store(root, write=True) as store:
-        fill(store, template, range(min(n, COMMITTED)))
+    """Everything at one size. Times in ms per clip of processor time, those with `wall` in wall time, those with
+    `small` in a project of `COMMITTED` clips at the same moments."""
+    roots = [folder / f"{name}-{n}" for name in ("clips", "small", "empty")]
     print(f"{n}: filling", file=sys.stderr, flush=True)
-    if n > COMMITTED:
-        multiply(root, template, range(COMMITTED, n), varied=n <= COMPARED)
+    for root, clips in zip(roots, (n, COMMITTED, 0), strict=True):
+        Project.init(root, "research").close()
+        with Store(root, write=True) as store:
+            fill(store, template, range(min(clips, COMMITTED)))
+        if clips > COMMITTED:
+            multiply(root, template, range(COMMITTED, clips), varied=clips <= COMPARED)
     print(f"{n}: measuring", file=sys.stderr, flush=True)
     found: dict[str, float] = {"n": n}
-    with contextlib.closing(Sampled(root, write=True)) as store:
-        store.every = max(1, n // SAMPLE)
-        seen = len(store.all(Source))
-        found |= _compare(store, n)
-        _resume(store, template, n, seen, found)
-        cpu, wall = timed(lambda: forecast(store, template.config), n)
-        found |= {"plan": 1e3 * cpu / seen, "plan wall": 1e3 * wall / seen}
-        found["plan MB"] = growth_mb(lambda: forecast(store, template.config))
-    size = sum(p.stat().st_size for p in root.glob("mien.db*"))
-    files = [p for p in (root / "arrays").rglob("*") if p.is_file()]
-    found |= {"kB": (size + sum(p.stat().st_size for p in files)) / n / 1e3, "files": len(files) / n}
-    project = Project.open(root)
-    cpu, wall = timed(project.status, n)
-    found |= {"status": 1e3 * cpu / n, "status wall": 1e3 * wall / n}
-    _ask(project, found)
-    _export(project, n, folder, found)
-    project.close()
-    with Store(root, write=True) as store:
-        _commit(store, template, n, found)
-    _partner(root, template, n, folder, found)
-    shutil.rmtree(root)
+    with contextlib.ExitStack() as closing:
+        big, small, empty = (closing.enter_context(contextlib.closing(Sampled(r, write=True))) for r in roots)
+        big.every = max(1, n // SAMPLE)
+        sizes = Sizes(n, len(big.all(Source)), big, small, empty)
+        small.commit_all(compared(small), run_id="run-0", at_utc=utc_now())
+        found |= _compare(big, n) | _resume(sizes, template)
+        found |= sizes.cost(
+            lambda store: forecast(store, template.config), lambda store: rates_of(store, template.config), "plan"
+        )
+        found["plan MB"] = growth_mb(lambda: forecast(big, template.config))
+        found |= _commit(sizes, template)
+    held = [p for p in roots[0].rglob("*") if p.is_file()]
+    files = sum("arrays" in p.parts for p in held)
+    found |= {"kB": sum(p.stat().st_size for p in held) / (n + MORE) / 1e3, "files": files / n}
+    projects = [Project.open(root) for root in roots[:2]]
+    for project, clips, said in zip(projects, (n, COMMITTED), ("", " small"), strict=True):
+        cpu, wall = median([timed(project.status) for _ in range(3)])
+        found |= {f"status{said}": 1e3 * cpu / clips, f"status wall{said}": 1e3 * wall / clips}
+    _ask(projects[0], found)
+    _export(projects, n, folder, found)
+    for project in projects:
+        project.close()
+    _partner(roots[0], template, n, folder, found)
+    for root in roots:
+        shutil.rmtree(root)
     return found
 
 
@@ -137,22 +168,23 @@ def _compare(store: Store, n: int) -> dict[str, float]:
     return {"compare": 1e3 * cpu / n, "compare wall": 1e3 * wall / n}
 
 
-def _resume(store: Store, template: Template, n: int, seen: int, found: dict[str, float]) -> None:
+def _resume(sizes: Sizes, template: Template) -> dict[str, float]:
     """A run that finds everything done; that it read no array and gave nothing out is checked, not assumed."""
+
+    def resume(store: Store) -> None:
+        runner = ScriptedRunner(store, template.config)
+        runner.run()
+        if runner.done:
+            raise SystemExit(f"a resume did {runner.done} stages again")
+
+    found = sizes.cost(resume, standing, "resume")
     said: list[str] = []
-    runner = ScriptedRunner(store, template.config)
-    once, once_wall = timed(lambda: standing(store), n)
-    cpu, wall = timed(runner.run, n)
-    store._db.set_trace_callback(lambda sql: said.append(sql[:60]))
-    found["resume MB"] = growth_mb(runner.run)
-    store._db.set_trace_callback(None)
-    if runner.done or any("packed" in sql for sql in said):
-        raise SystemExit(f"a resume at {n} clips did {runner.done} stages again, or read arrays")
-    found |= {
-        "resume": 1e3 * ((cpu - once) / seen + once / n),
-        "resume wall": 1e3 * ((wall - once_wall) / seen + once_wall / n),
-        "resume statements": len(said) / seen,
-    }
+    sizes.big._db.set_trace_callback(lambda sql: said.append(sql[:60]))
+    found["resume MB"] = growth_mb(lambda: resume(sizes.big))
+    sizes.big._db.set_trace_callback(None)
+    if any("packed" in sql for sql in said):
+        raise SystemExit("a resume read arrays")
+    return found | {"resume statements": len(said) / sizes.seen}
 
 
 def _ask(project: Project, found: dict[str, float]) -> None:
@@ -161,53 +193,60 @@ def _ask(project: Project, found: dict[str, float]) -> None:
         found[f"query: {name}"] = 1e3 * timed(lambda sql=sql: project.store.query(sql.format(clip=clip)))[0]
 
 
-def _export(project: Project, n: int, folder: Path, found: dict[str, float]) -> None:
+def _export(projects: list[Project], n: int, folder: Path, found: dict[str, float]) -> None:
     """What may leave is judged for every clip; the rows of a sample are written."""
     from mien.export.tables import delimited, parquet
     from mien.export.tables.notice import models_of
     from mien.export.tables.scope import scope_of
 
-    held: list[Any] = []
-    judged, judged_wall = timed(lambda: held.append(scope_of(project)), n)
-    scope = held[0]
-    scope.parts = random.Random(1).sample(scope.parts, min(EXPORTED, n))
-    models = models_of(scope)
+    scopes: list[Any] = []
+    judged = [timed(lambda p=p: scopes.append(scope_of(p)))[0] for p in projects]
+    for scope, clips in zip(scopes, (n, COMMITTED), strict=True):
+        scope.parts = random.Random(1).sample(scope.parts, min(EXPORTED, clips))
+    models = models_of(scopes[1])
     for name, writer in (("csv", delimited.write), ("parquet", parquet.write)):
-        out = folder / f"{name}-{n}"
-        out.mkdir()
-        cpu, wall = timed(lambda writer=writer, out=out: writer(scope, out, models))
-        found[f"export {name}"] = 1e3 * (cpu / len(scope.parts) + judged / n)
-        found[f"export {name} wall"] = 1e3 * (wall / len(scope.parts) + judged_wall / n)
-        shutil.rmtree(out)
+        for i in (1, 0, 1):
+            out = folder / f"{name}-{n}"
+            out.mkdir()
+            cpu, wall = timed(lambda writer=writer, out=out, i=i: writer(scopes[i], out, models))
+            shutil.rmtree(out)
+            cost, said = 1e3 * (cpu / len(scopes[i].parts) + judged[i] / (n, COMMITTED)[i]), ("", " small")[i]
+            found[f"export {name}{said}"] = min(cost, found.get(f"export {name}{said}", cost))
+            found[f"export {name} wall{said}"] = 1e3 * wall / len(scopes[i].parts)
 
 
-def _commit(store: Store, template: Template, n: int, found: dict[str, float]) -> None:
-    """More clips: half of them one stage after another through the store, half through the runner."""
-    half = MORE // 2
-    spent: list[tuple[float, float]] = []
-    for number in range(n, n + half):
-        results = template.results(template.clip(number))
-
-        def each(results: list[Any] = results) -> None:
-            for result in results:
-                store.commit(result, run_id="run-1", at_utc=utc_now())
-
-        spent.append(timed(each))
-    cpu, wall = median(spent)
-    found |= {"commit": 1e3 * cpu, "commit wall": 1e3 * wall}
-    made = [template.clip(number) for number in range(n + half, n + MORE)]
-    for m in made:
-        store.commit_all(template.results(m)[:2], run_id="run-1", at_utc=utc_now())
-    runner = ScriptedRunner(store, template.config)
-    said = [0]
+def _commit(sizes: Sizes, template: Template) -> dict[str, float]:
+    """More clips, in both projects in turn: half of them one stage after another through the store, half by the
+    runner with a crew that answers at once."""
+    spent: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    stores = {"": sizes.big, " small": sizes.small}
+    runners = {said: ScriptedRunner(store, template.config) for said, store in stores.items()}
+    said_sql = [0]
 
     def count(_: str) -> None:
-        said[0] += 1
+        said_sql[0] += 1
 
-    store._db.set_trace_callback(count)
-    cpu, wall = median([timed(lambda m=m: runner.bring([m])) for m in made])
-    store._db.set_trace_callback(None)
-    found |= {"queue": 1e3 * cpu, "queue wall": 1e3 * wall, "queue statements": said[0] / half}
+    def each(store: Store, results: list[Any]) -> None:
+        for result in results:
+            store.commit(result, run_id="run-1", at_utc=utc_now())
+
+    for number in range(sizes.n, sizes.n + MORE):
+        made = template.clip(number)
+        results = template.results(made)
+        for said, store in stores.items():
+            if number % 2:
+                spent[f"commit{said}"].append(timed(lambda store=store, results=results: each(store, results)))
+                continue
+            store.commit_all(results[:2], run_id="run-1", at_utc=utc_now())
+            store._db.set_trace_callback(None if said else count)
+            spent[f"queue{said}"].append(timed(lambda said=said, made=made: runners[said].bring([made])))
+            store._db.set_trace_callback(None)
+    found = {"queue statements": said_sql[0] / len(spent["queue"])}
+    for name, times in spent.items():
+        cpu, wall = median(times)
+        what, _, small = name.partition(" ")
+        found |= {name: 1e3 * cpu, f"{what} wall {small}".strip(): 1e3 * wall}
+    return found
 
 
 def _partner(root: Path, template: Template, n: int, folder: Path, found: dict[str, float]) -> None:
@@ -252,8 +291,8 @@ def measured(n: int, folder: Path) -> dict[str, float]:
 
 
 def main(args: list[str]) -> list[str]:
-    """Sizes; 100 1000 3000 without any."""
-    sizes = [int(a) for a in args] or [100, 1000, 3000]
+    """Sizes; 1000 3000 10000 without any."""
+    sizes = [int(a) for a in args] or [1000, 3000, 10_000]
     folder = Path(tempfile.mkdtemp(prefix="mien-scale-", dir=os.environ.get("MIEN_BENCH_DIR")))
     try:
         analyse(folder)
