@@ -106,7 +106,7 @@ class _Media:
                     reached_us = int(frames.t_us[-1]) + 1
                 return
             except SpoolLostError:
-                log.warning("spooled frames cannot be read: decoding %s again", span)
+                log.info("spooled frames cannot be read: decoding %s again", span)
         if reached_us < span.end_us:
             yield from self._decoder().frames(Span(reached_us, span.end_us), fps, max_side_px)
 
@@ -116,7 +116,7 @@ class _Media:
             try:
                 return held.samples()
             except SpoolLostError:
-                log.warning("spooled sound cannot be read: decoding %s again", span)
+                log.info("spooled sound cannot be read: decoding %s again", span)
         return self._decoder().sound(span)
 
 
