@@ -14,6 +14,7 @@ from mien.core import Frames, MienError, Sound, Source, Span, probe
 from mien.media import Decoder, Spooled, SpoolLostError
 from mien.pipeline.config import Analysis
 from mien.pipeline.engine.task import ClipTask, Finished
+from mien.pipeline.engine.threads import one_blas_thread
 from mien.pipeline.engine.together import side_by_side
 from mien.pipeline.engine.work import media_work
 from mien.pipeline.stack import Stack
@@ -28,6 +29,7 @@ class Hand:
     """
 
     def __init__(self, stack: Stack, analysis: Analysis, *, side_by_side: bool) -> None:
+        one_blas_thread()
         self._stack, self._analysis, self._side_by_side = stack, analysis, side_by_side
         self._sha = ""
         self._decoder: Decoder | None = None

@@ -174,6 +174,8 @@ class Rays:
         own = {"num_cpus": max(1, workers), "include_dashboard": False, "object_store_memory": STORE_BYTES}
         for handler in logging.getLogger("ray.data").handlers:
             handler.setLevel(logging.CRITICAL)  # an error comes back to us; a level of the logger would be overridden
+        # Ray tells of workers that died on stdout, which is ours for data; no public setting keeps it from that.
+        vars(importlib.import_module("ray._private.worker"))["_worker_logs_enabled"] = False
         with _environment(QUIET):
             try:
                 self._ray.init(
