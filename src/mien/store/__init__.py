@@ -1,4 +1,4 @@
-"""A project on disk: one SQLite database (WAL) as the system of record, Parquet parts for dense arrays.
+"""A project on disk: one SQLite database (WAL) as the system of record, Parquet parts for what is too large for it.
 
 What may enter: reading and writing of records, nothing that knows what they mean. With no folder the same store lives
 in memory and keeps nothing.

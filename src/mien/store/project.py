@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 R = TypeVar("R")
+LOG_PAGES = 16_384  # of the log until it is brought into the database: a page that many commits touch is moved once
 CACHE_KIB = 65_536  # of the database's pages: ids lie scattered, so a commit among many clips touches pages all over
 
 
@@ -110,6 +111,7 @@ class Store:
             if write:
                 db.execute("PRAGMA journal_mode=WAL")
                 db.execute("PRAGMA synchronous=FULL")
+                db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
                 schema.make(db, version)
         except BaseException as error:
             db.close()
