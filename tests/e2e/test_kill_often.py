@@ -47,6 +47,11 @@ class Run:
         except OSError:
             return True
 
+    @property
+    def lines(self) -> int:
+        """How many events it has told of."""
+        return self._out.read_bytes().count(b"\n") if self._out.exists() else 0
+
     def kill(self) -> bool:
         """Whether it was still there to be killed."""
         there = not self.over
@@ -73,7 +78,9 @@ class Killing:
         self._server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.start(self.project("first"), "run").ended()
         whole, began = self.project("whole"), time.monotonic()
-        code, self.everything = self.start(whole, "run").ended()
+        run = self.start(whole, "run")
+        code, self.everything = run.ended()
+        self.lines = run.lines
         assert (code, len(self.everything) > 10) == (1, True)  # 1: the bad one failed
         self.whole_s, self.expected = time.monotonic() - began, self.dump(whole)
 
@@ -151,7 +158,10 @@ def test_two_hundred_kills_of_run_and_retry_lose_nothing(killing: Killing, wante
             for attempt in range(50):
                 run = killing.start(root, command)
                 if kills < wanted and attempt < 6:
-                    time.sleep(draw.uniform(0.05, 1.0) * killing.whole_s)
+                    after = draw.randrange(killing.lines)  # events, as the speed of a busy machine changes
+                    while run.lines < after and not run.over:
+                        time.sleep(0.002)
+                    time.sleep(draw.uniform(0, 0.05))
                     kills += run.kill()
                 code, acknowledged = run.ended()
                 waits.append(gone_after(root))
