@@ -1,8 +1,8 @@
-"""What decoding costs: starting a child, a second of media, a run over short clips; each beside the way without.
+"""What a decoding child costs, and a run over short clips; each beside the way without.
 
 The partners are our own: a child that is started instead of forked, and two passes (a scan, then frames and sound for
-the analysis) instead of one that keeps what it decodes. Processor time counts every process; it is what matters where
-the analysis wants the cores, and the machine's other work changes it little.
+the analysis) instead of one that keeps what it decodes (`bench passes`: per second of media). Processor time counts
+every process; it is what matters where the analysis wants the cores, and other work on the machine changes it little.
 """
 
 from __future__ import annotations
@@ -18,9 +18,7 @@ from pathlib import Path
 
 from bench.run import footage
 
-SIZES = ((640, 360), (1920, 1080))
-SECONDS, CLIPS, CLIP_S = 30.0, 20, 2.0
-FPS, SIDE_PX, LONGEST_US = 5.0, 1280, 60_000_000
+CLIPS, CLIP_S = 20, 2.0
 STARTED = "from mien.media import spawn; spawn._forked = lambda *_: None; "
 
 
@@ -29,7 +27,7 @@ def main(args: list[str]) -> list[str]:
     turns = int(args[0]) if args else 3
     folder = Path(tempfile.mkdtemp(prefix="mien-bench-"))
     try:
-        return [*children(folder), "", *passes(folder, turns), "", *short_clips(folder, turns)]
+        return [*children(folder), "", *short_clips(folder, turns)]
     finally:
         shutil.rmtree(folder)
 
@@ -50,44 +48,6 @@ def children(folder: Path) -> list[str]:
         out, cpu = spent([sys.executable, "-c", before + code, str(video), "twenty"])
         _, base = spent([sys.executable, "-c", before + code, str(video)])
         lines.append(f"| {name} | {float(out):.1f} | {1000 * (cpu - base) / 20:.1f} |")
-    return lines
-
-
-def passes(folder: Path, turns: int) -> list[str]:
-    """Shots, frames for the analysis and sound of 30 s, in two passes and in one."""
-    once = (
-        "import sys; from pathlib import Path; from mien.media import Decoder, Scanning, Spool\n"
-        f"with Scanning(Path(sys.argv[1]), {LONGEST_US}, shelf=Spool(None, 2 << 30)"
-        f".shelf({FPS}, {SIDE_PX}, {LONGEST_US})) as s:\n"
-        "    for cut in s:\n"
-        "        kept = s.spooled(cut.span)\n"
-        "        assert sum(len(f) for f in kept.frames())\n"
-        "        if kept.sound is not None:\n"
-        "            assert kept.samples().samples.size\n"
-        "        else:\n"
-        "            with Decoder(sys.argv[1]) as d:\n"
-        "                assert d.sound(cut.span).samples.size\n"
-    )
-    twice = (
-        "import sys; from pathlib import Path; from mien.media import Decoder, Scanning\n"
-        f"with Scanning(Path(sys.argv[1]), {LONGEST_US}) as s, Decoder(sys.argv[1]) as d:\n"
-        "    for cut in s:\n"
-        f"        assert d.sound(cut.span).samples.size and sum(len(f) for f in d.frames(cut.span, {FPS}, {SIDE_PX}))\n"
-    )
-    idle = "import sys; from pathlib import Path; from mien.media import Decoder, Spool; Decoder(sys.argv[1]).probe()\n"
-    lines = [
-        f"| {SECONDS:g} s of media | two passes, processor ms per media s | one pass | saved |",
-        "|---|---|---|---|",
-    ]
-    for width, height in SIZES:
-        video = footage(folder / f"{height}.mp4", SECONDS, (width, height))
-        runs: dict[str, list[float]] = {twice: [], once: [], idle: []}
-        for _ in range(turns):
-            for code, took in runs.items():
-                took.append(spent([sys.executable, "-c", code, str(video)])[1])
-        base = min(runs[idle])
-        two, one = (1000 * (min(runs[c]) - base) / SECONDS for c in (twice, once))
-        lines.append(f"| {width}×{height} | {two:.1f} | {one:.1f} | {1 - one / two:.0%} |")
     return lines
 
 

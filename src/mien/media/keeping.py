@@ -60,6 +60,11 @@ class Kept:
                 self._sampler = None
             self._send_heard()
 
+    def cut(self) -> None:
+        """The source has more than one shot: sound from its beginning serves no clip."""
+        self._sampler = None
+        self._heard.clear()
+
     def finish(self, end_us: int) -> bool:
         """The rest of the sound; whether all of it up to `end_us` was sent, as a request for it alone would give."""
         if self._sampler is None or self._latest_us >= end_us + JUMP_US or end_us > self._longest_us:

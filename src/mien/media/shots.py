@@ -160,6 +160,8 @@ def scan(
             shots.feed(t_us, small(frame, None, "bgr24"))
         if kept is not None:
             kept.picture(t_us, frame)
+            if shots is not None and shots.cuts_us:
+                kept.cut()
         activity.picture(t_us)
     end_us = max(picture_end, heard.end_us)
     if shots is not None:
