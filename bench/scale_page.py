@@ -37,7 +37,9 @@ def lines_of(found: list[Found]) -> list[str]:
         whole = [f[name] * (f["n"] if name == "compare" else 1) for f in held]
         power = math.log(whole[-1] / whole[0]) / math.log(held[-1]["n"] / held[0]["n"]) if len(held) > 1 else math.nan
         cells = [f"{w:,.1f}" for w in whole] + ["not run"] * (len(found) - len(held))
-        lines.append(f"| {name}, ms in all | " + " | ".join(cells) + f" | {power:.2f} |")
+        lines.append(
+            f"| {name}, ms in all | " + " | ".join(cells) + f" | {'–' if math.isnan(power) else f'{power:.2f}'} |"
+        )
     lines += ["", head + " |", rule]
     for name, label, form in (
         ("commit wall", "commit, wall ms per clip", ".1f"),
