@@ -1,15 +1,18 @@
 """No embedding of a face or a voice reaches a disk: planted vectors are looked for, byte by byte, in every file."""
 
 import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from mien.core import Embeddings, Landmarks
 from mien.models.sound.whisper import COLUMNS, WhisperVoice
 from mien.models.vision.faces.landmarks import FaceMesh
 from mien.pipeline import Project
+from mien.store import StageResult, Store, arrays
 
 
 def forms(vector: np.ndarray) -> dict[str, bytes]:
@@ -25,13 +28,28 @@ def forms(vector: np.ndarray) -> dict[str, bytes]:
     return found
 
 
+def unpacked(path: Path) -> bytes:
+    """What compression hides from a look at the bytes: the columns of packed arrays and of Parquet files."""
+    if path.suffix == ".parquet":
+        tables = [arrays.read(path)]
+    elif path.name == "mien.db":
+        with sqlite3.connect(path) as db:
+            tables = [arrays.unpack(body, name) for name, body in db.execute("SELECT name, body FROM packed")]
+    else:
+        return b""
+    columns = [c.to_numpy(zero_copy_only=False) for t in tables for c in t.columns]
+    rows = [r for t in tables for r in zip(*(c.to_numpy(zero_copy_only=False) for c in t.columns), strict=True)]
+    numbers = [np.array([v for v in row if isinstance(v, float)], np.float32) for row in rows]  # across the columns
+    return b"".join([c.tobytes() for c in columns if c.dtype != object] + [n.tobytes() for n in numbers])
+
+
 def scan(folder: Path, vectors: list[np.ndarray]) -> list[str]:
     """Which planted forms lie in which file (Parquet and SQLite pages included, as the bytes they are)."""
     needles = [(f"{i}:{name}", data) for i, v in enumerate(vectors) for name, data in forms(v).items()]
     hits: list[str] = []
     for path in folder.rglob("*"):
         if path.is_file():
-            held = path.read_bytes()
+            held = path.read_bytes() + unpacked(path)
             hits += [f"{path.name} {name}" for name, data in needles if data in held]
     return hits
 
@@ -74,12 +92,19 @@ def test_the_scan_finds_what_is_planted(tmp_path):
     (tmp_path / "leak.bin").write_bytes(os.urandom(100) + vector.tobytes() + os.urandom(9))
     (tmp_path / "leak.json").write_text("[" + ", ".join(f"{v:.6f}" for v in vector) + "]")
     assert {hit.split()[0] for hit in scan(tmp_path, [vector])} == {"leak.bin", "leak.json"}
+    for wide, name in ((False, "down"), (True, "across")):
+        with Store(tmp_path / name, write=True) as store:
+            data = {f"c{i}": [v] for i, v in enumerate(vector.tolist()[:60])} if wide else {"c": vector}
+            store.commit(StageResult("u", "s", "k", tables={"s/u": pa.table(data)}), run_id="run-1", at_utc="2026")
+        found = {hit.split()[0] for hit in scan(tmp_path / name, [vector])}
+        assert found == {"mien.db"}, "packed and compressed, and found all the same"
     assert scan(tmp_path, [np.random.default_rng(2).standard_normal(128)]) == []
 
 
 def test_no_column_of_the_record_is_made_for_vectors(tmp_path):
     with Project.init(tmp_path / "p", "research").store as store:
-        _, rows = store.query("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
-        text = " ".join(r[0].lower() for r in rows)
-    assert "embedding" not in text
-    assert "blob" not in text
+        _, rows = store.query("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    text = {name: sql.lower() for name, sql in rows}
+    assert "embedding" not in " ".join(text.values())
+    # Small tables are packed into one column of bytes; what may be in them is `arrays.check`'s to say.
+    assert [name for name, sql in text.items() if "blob" in sql] == ["packed"]

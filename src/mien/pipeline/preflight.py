@@ -43,6 +43,11 @@ LIMIT_S = 600.0
 HEIGHT, WIDTH = 360, 640
 ROWS = 4  # of a call
 BASE = "base"
+# Memory, fitted by hand to `python -m bench forecast`: within a tenth for the default stack and for sound alone.
+BASE_MB = 420.0  # before any model: interpreter, libraries, frames on their way
+DECODER_MB = 136.0
+MB_PER_MODEL_MB = 3.0  # a model's memory ÷ its files, on average over the default stack; 20 MB at least
+FRAMES_MB = 150.0  # on their way from the decoder to the models, and what stages hold of a clip
 
 
 class Cost(Strict):
@@ -158,6 +163,16 @@ def measure(config: Config, slots: Iterable[str] = ()) -> dict[str, Cost]:
     for slot, cost in found.items():
         write_atomic(_place(stack, slot), [cost.model_dump_json().encode()])
     return found
+
+
+def expected(stack: Stack, slots: Iterable[str]) -> tuple[Needs, bool]:
+    """What a worker with the models of these slots needs, and whether that was measured on this machine."""
+    slots = [slot for slot in slots if stack.has(slot)]
+    if found := known(stack, slots):
+        return needs(found, DECODER_MB, FRAMES_MB), True
+    held = {slot: weights for slot in slots if (weights := stack.spec(slot).weights)}
+    models = {slot: max(20.0, MB_PER_MODEL_MB * sum(a.bytes for a in w.assets) / 1e6) for slot, w in held.items()}
+    return Needs(BASE_MB, DECODER_MB, models), False
 
 
 def needs(found: Mapping[str, Cost], decoder_mb: float, frames_mb: float) -> Needs:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 from mien.core import Run
@@ -32,11 +31,6 @@ START_S = 2.5  # interpreter, registration, loading the models (18.0 ms of 120 s
 SOUND_LINE = SOUNDS
 FIXED_RATE = ("explicit", "age", "quality", "scene")  # look at one frame a second or less, whatever `analysis.fps` says
 _CLAMP = (0.8, 3.0)
-# Memory, fitted by hand to `python -m bench forecast`: within a tenth for the default stack and for sound alone.
-BASE_MB = 420.0  # before any model: interpreter, libraries, frames on their way
-DECODER_MB = 136.0
-FRAMES_MB = 150.0  # on their way from the decoder to the models, and what stages hold of a clip
-MB_PER_MODEL_MB = 3.0  # a model's memory ÷ its files, on average over the default stack; 20 MB at least
 
 
 class Rate(NamedTuple):
@@ -111,7 +105,7 @@ def rates_of(store: Store, config: Config) -> Rates:
     scale = _frame_scale(store, fps)
     vision = {n for n, s in BY_NAME.items() if s.kind == "vision" and n not in FIXED_RATE}
     measured = {n: ms / media[n] * (scale if n in vision else 1.0) for n, ms in spent.items()}
-    return Rates(measured, _overhead(store), fps, partial(processes_for, config))
+    return Rates(measured, _overhead(store), fps, lambda media_s: processes_for(config, Stack(config), media_s))
 
 
 def _frame_scale(store: Store, fps: float) -> float:
@@ -128,7 +122,7 @@ def _overhead(store: Store) -> float | None:
     """Wall time ÷ longest lines of the newest finished run that did media stages; None where there is none."""
     _, busy = store.query("SELECT run_id FROM stages WHERE ms IS NOT NULL GROUP BY run_id HAVING sum(ms) >= 1000")
     ended = [r for r in store.all(Run) if r.finished_utc and (r.id,) in busy]
-    for run in sorted(ended, key=lambda r: r.started_utc, reverse=True):
+    for run in sorted(ended, key=lambda r: r.id, reverse=True):
         lines_s = sum(line_ms(spent) for spent in store.spent(run.id)) / 1000
         wall = datetime.datetime.fromisoformat(run.finished_utc or "") - datetime.datetime.fromisoformat(
             run.started_utc
@@ -140,9 +134,6 @@ def _overhead(store: Store) -> float | None:
 
 def predicted_mb(slots: Iterable[str], stack: Stack) -> tuple[float, str]:
     """(peak memory of the run and its decoding child in MB, what it stands on), for the models of these slots."""
-    slots = [slot for slot in slots if stack.has(slot)]
-    if found := preflight.known(stack, slots):
-        return round(preflight.needs(found, DECODER_MB, FRAMES_MB).together_mb), "measured on this machine"
-    held = [stack.spec(slot).weights for slot in slots if stack.has(slot)]
-    models = sum(max(20.0, MB_PER_MODEL_MB * sum(a.bytes for a in w.assets) / 1e6) for w in held if w)
-    return round(BASE_MB + models + DECODER_MB), "reference figures of another machine, from model sizes"
+    needed, measured = preflight.expected(stack, slots)
+    said = "measured on this machine" if measured else "reference figures of another machine, from model sizes"
+    return round(needed.together_mb), said

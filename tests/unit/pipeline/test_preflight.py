@@ -79,7 +79,7 @@ def test_a_plan_predicts_with_what_was_measured_and_only_if_all_was(stack):
         put(stack, slot, Cost(open_s=0, open_mb=mb, call_mb=1, call_ms=1))
     assert rates.predicted_mb(slots, stack) == (guessed, basis)
     put(stack, "faces", Cost(open_s=0, open_mb=10, call_mb=-3, call_ms=1))
-    said = 100 + 31 + 10 + rates.DECODER_MB + rates.FRAMES_MB
+    said = 100 + 31 + 10 + preflight.DECODER_MB + preflight.FRAMES_MB
     assert rates.predicted_mb(slots, stack) == (said, "measured on this machine")
     preflight._place(stack, "faces").write_text("{}")
     assert rates.predicted_mb(slots, stack)[1] == basis

@@ -44,7 +44,7 @@ def collect(project: Opened, *, pictures: bool = True, blur: bool = True) -> Rep
             mine = sorted(store.all(Clip, "source_sha = ?", (source.sha256,)), key=lambda c: c.span)
             clips += [_clip(project, stack, source, clip, pictures, blur) for clip in mine]
         names = project.names()
-        runs = tuple(sorted(store.all(Run), key=lambda r: r.started_utc))
+        runs = tuple(sorted(store.all(Run), key=lambda r: r.id))
         waiting = {r.stage: r.note or "" for r in store.stages() if r.state == WAITING_CODE}
         return ReportData(
             Project(project.name, project.config.context, runs[0].started_utc if runs else "", VERSION),

@@ -13,13 +13,14 @@ from typing import Any
 from mien.core import Frames, MienError, Sound, Source, Span, probe
 from mien.media import Decoder, Spooled, SpoolLostError
 from mien.pipeline.config import Analysis
-from mien.pipeline.engine.task import ClipTask, Finished
+from mien.pipeline.engine.task import ClipTask, Finished, Outcome
 from mien.pipeline.engine.threads import one_blas_thread
 from mien.pipeline.engine.together import side_by_side
 from mien.pipeline.engine.work import media_work
 from mien.pipeline.stack import Stack
 
 log = logging.getLogger("mien")
+DIED = "media.decoder-died"
 
 
 class Hand:
@@ -46,6 +47,13 @@ class Hand:
         """The outcome of each stage; never raises for a bad clip."""
         if task.others:
             return self._together((task, *task.others), progress)
+        outcomes, codes = self._done(task, progress)
+        if DIED in codes:  # whatever killed the decoder, it may not have been the file: once more
+            outcomes, _ = self._done(task, progress)
+        return Finished(task, outcomes)
+
+    def _done(self, task: ClipTask, progress: Callable[[int], None]) -> tuple[dict[str, Outcome], set[str]]:
+        """Outcomes, and the codes of failures; after a failure of its media, the next clip gets a new decoder."""
         with probe.span("clip", task.clip.id, task.clip.id):
             outcomes = media_work(
                 task,
@@ -55,9 +63,10 @@ class Hand:
                 progress,
                 side_by_side=self._side_by_side,
             )
-        if any(isinstance(o, MienError) and o.code.startswith("media.") for o in outcomes.values()):
-            self.close()  # the next clip gets a new decoder
-        return Finished(task, outcomes)
+        codes = {o.code for o in outcomes.values() if isinstance(o, MienError)}
+        if any(code.startswith("media.") for code in codes):
+            self.close()
+        return outcomes, codes
 
     def _together(self, tasks: tuple[ClipTask, ...], progress: Callable[[int], None]) -> Finished:
         """Each clip has its own decoder and thread; calls of models are made for all at once."""

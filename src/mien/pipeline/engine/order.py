@@ -6,16 +6,15 @@ The second decodes every clip once per stage and needs the memory of one model a
 from __future__ import annotations
 
 from mien.pipeline.config import Config
-from mien.pipeline.engine.crew import free_mb
+from mien.pipeline.engine.crew import mode_of
 from mien.pipeline.plan import STAGES
-from mien.pipeline.rates import predicted_mb
 from mien.pipeline.stack import Stack
 
 
 def by_stage(config: Config, stack: Stack) -> bool:
     """`run.order` as configured; `auto`: stage by stage where the models do not fit beside each other."""
     if config.run.order == "auto":
-        return predicted_mb(stack.slots(), stack)[0] > free_mb()
+        return mode_of(config, stack).order == "stage"
     return config.run.order == "stage"
 
 

@@ -20,10 +20,11 @@ import numpy as np
 
 from mien.core import Clip, MienError, Source, Track, clip_id, digest, probe
 from mien.core.records import Assessment, Failure, Observation
-from mien.media import Cut, Decoder, Scanning, Shelf, Spool, Spooled, hash_file, judge
+from mien.media import Cut, Scan, Scanning, Shelf, Spool, Spooled, hash_file, judge
+from mien.media import probe as probe_file
 from mien.pipeline.config import Config
 from mien.pipeline.engine.crew import check_crew, crew_for, together
-from mien.pipeline.engine.hand import present
+from mien.pipeline.engine.hand import DIED, present
 from mien.pipeline.engine.heap import one_heap
 from mien.pipeline.engine.order import by_stage, groups
 from mien.pipeline.engine.task import ClipTask, Crew, Finished, Outcome
@@ -46,6 +47,10 @@ from mien.store import StageResult, Store
 log = logging.getLogger("mien")
 STORED = ("sound", "objects", "faces")  # whose tables other media stages read
 SILENT_DBFS = -90.0  # below the quantisation noise of 16 bits
+
+
+class _DecoderLostError(Exception):
+    """The decoding child of a scan was killed, by the file or by something else."""
 
 
 def utc_now() -> str:
@@ -107,8 +112,12 @@ class Runner:
             self._moved(unit, path)
             return unit
         try:
-            with Decoder(path) as decoder:
-                p = decoder.probe()
+            try:
+                p = probe_file(path)
+            except MienError as error:
+                if error.code != DIED:
+                    raise
+                p = probe_file(path)  # whatever killed its decoder, it may not have been the file
         except MienError as error:
             self._fail(unit, "register", key, error, name=path.name)
             return unit
@@ -196,6 +205,11 @@ class Runner:
         try:
             with probe.span("stage", STAGE):
                 results = compared(self._store)
+        except MienError as error:
+            if error.code == "store.write-failed":
+                raise
+            self._fail("project", STAGE, "", error)
+            return
         except Exception as error:
             log.exception("comparing clips")
             self._fail("project", STAGE, "", bug(error))
@@ -222,22 +236,41 @@ class Runner:
                 yield from sorted(self._store.all(Clip, "source_sha = ?", (sha,)), key=lambda c: c.span)
             return
         self._working().prepare()  # while the first clip is being found
-        clips: list[Clip] = []
-        with Scanning(present(source), max_us, shelf=self._shelf(max_us)) as scanning:
-            found = iter(scanning)
-            while (cut := self._scanned(found, source, key)) is not None:
-                clips.append(Clip(clip_id(sha, cut.span, cutter), sha, *cut, cutter))
-                self._store.put(clips[-1:], unit=sha, stage="clips")
-                self._spooled[clips[-1].id] = scanning.spooled(cut.span)
-                yield clips[-1]
-            if (scan := scanning.result) is None:
-                return
+        given: set[str] = set()
+        for last in (False, True):
+            try:
+                found = yield from self._scan(source, cutter, key, max_us, given, last=last)
+                break
+            except _DecoderLostError:
+                log.warning("the decoder of %s was killed: scanning again", sha)
+        else:
+            return
+        if found is None:
+            return
+        scan, clips = found
         status = judge(scan)
         seen = dataclasses.replace(
             source, duration_us=scan.end_us, coverage=scan.coverage, state=status.state, code=status.code
         )
         self._forget_clips(sha, {c.id for c in clips})
         self._commit(StageResult(sha, "clips", key, [seen, *clips], note=status.message or None))
+
+    def _scan(
+        self, source: Source, cutter: str, key: str, max_us: int, given: set[str], *, last: bool
+    ) -> Generator[Clip, None, tuple[Scan, list[Clip]] | None]:
+        """Clips as they are found, but for those that were `given` before; in the end the scan, or None: it failed."""
+        sha, clips = source.sha256, list[Clip]()
+        with Scanning(present(source), max_us, shelf=self._shelf(max_us)) as scanning:
+            found = iter(scanning)
+            while (cut := self._scanned(found, source, key, last=last)) is not None:
+                clips.append(clip := Clip(clip_id(sha, cut.span, cutter), sha, *cut, cutter))
+                if clip.id in given:
+                    continue
+                given.add(clip.id)
+                self._store.put([clip], unit=sha, stage="clips")
+                self._spooled[clip.id] = scanning.spooled(cut.span)
+                yield clip
+            return (scanning.result, clips) if scanning.result is not None else None
 
     def _shelf(self, longest_us: int) -> Shelf | None:
         """Where the scan leaves what the analysis needs; nowhere when the workers are on other machines."""
@@ -248,12 +281,14 @@ class Runner:
         """Nobody needs the clip's decoded media any more."""
         self._spool.release(self._spooled.pop(clip.id, None))
 
-    def _scanned(self, found: Iterator[Cut], source: Source, key: str) -> Cut | None:
+    def _scanned(self, found: Iterator[Cut], source: Source, key: str, *, last: bool) -> Cut | None:
         """The next clip of a scan; None at its end, also when it failed: then the source is rejected."""
         try:
             with probe.span("scan", "scan"):
                 return next(found, None)
         except MienError as error:
+            if error.code == DIED and not last:
+                raise _DecoderLostError from error
             self._settle(wait_for_all=True)
             status = judge(error)
             gone = dataclasses.replace(source, state=status.state, code=status.code)

@@ -9,6 +9,8 @@ import secrets
 import unicodedata
 from pathlib import Path
 
+from mien.store.durable import sync_folder
+
 SALT = ".subjects.salt"
 
 
@@ -41,5 +43,6 @@ class Pseudonyms:
                     file.flush()
                     os.fsync(file.fileno())
                 temporary.rename(path)
+                sync_folder(path.parent)
             self._salt = path.read_bytes()
         return self._salt

@@ -80,6 +80,8 @@ class Keeper:
             try:
                 shas.append(self._register(path))
             except MienError as error:
+                if error.code.startswith("store."):
+                    raise  # the project cannot be written: it is not this file's fault
                 if str(path) != entry.item.origin:
                     problems.append(MienError(error.code, f"{_name(entry.item)}: {error.message}", error.hint))
                 else:  # a file that was given as it is fails under its own path

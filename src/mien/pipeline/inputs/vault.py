@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mien.core import Context, MienError
+from mien.store.durable import sync_folder
 
 CHUNK = 1 << 20
 MAX_MEMBER_BYTES = 4 << 30
@@ -71,6 +72,8 @@ class Vault:
                     os.fsync(file.fileno())
                 path.parent.mkdir(exist_ok=True)
                 Path(temporary).rename(path)
+                for above in (path.parent, folder, self._root):
+                    sync_folder(above)
         except OSError as error:
             raise MienError(
                 "store.write-failed", f"cannot keep {name}: {error.strerror}", "free some disk space, then run again"
