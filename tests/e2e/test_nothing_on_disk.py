@@ -93,6 +93,7 @@ def test_the_scan_finds_what_is_planted(tmp_path):
     (tmp_path / "leak.json").write_text("[" + ", ".join(f"{v:.6f}" for v in vector) + "]")
     assert {hit.split()[0] for hit in scan(tmp_path, [vector])} == {"leak.bin", "leak.json"}
     for wide, name in ((False, "down"), (True, "across")):
+        (tmp_path / name).mkdir()
         with Store(tmp_path / name, write=True) as store:
             data = {f"c{i}": [v] for i, v in enumerate(vector.tolist()[:60])} if wide else {"c": vector}
             store.commit(StageResult("u", "s", "k", tables={"s/u": pa.table(data)}), run_id="run-1", at_utc="2026")

@@ -133,7 +133,7 @@ def run(
 ) -> None:
     """Analyse inputs; a second run does only what is missing or changed."""
     if dry_run:
-        out.plan(inputs, as_json)
+        out.plan(inputs, as_json=as_json)
         return
     from mien.cli.progress import listening
     from mien.cli.watching import watched
