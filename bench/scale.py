@@ -32,7 +32,7 @@ from bench.scale_made import Made, ScriptedRunner, Template, analyse, analysed, 
 from bench.scale_page import lines_of, plot
 from mien.core import Clip, Source
 from mien.pipeline import Project
-from mien.pipeline.engine.run import utc_now
+from mien.pipeline.engine.books import utc_now
 from mien.pipeline.forecast import forecast
 from mien.pipeline.rates import rates_of
 from mien.pipeline.stages.compare import compared, standing
@@ -174,8 +174,8 @@ def _resume(sizes: Sizes, template: Template) -> dict[str, float]:
     def resume(store: Store) -> None:
         runner = ScriptedRunner(store, template.config)
         runner.run()
-        if runner.done:
-            raise SystemExit(f"a resume did {runner.done} stages again")
+        if runner.counts[0]:
+            raise SystemExit(f"a resume did {runner.counts[0]} stages again")
 
     found = sizes.cost(resume, standing, "resume")
     said: list[str] = []

@@ -20,7 +20,8 @@ import numpy as np
 
 from mien.core import Clip, Item, Source, clip_id, digest
 from mien.pipeline.config import Config
-from mien.pipeline.engine.run import Runner, utc_now
+from mien.pipeline.engine.books import utc_now
+from mien.pipeline.engine.run import Runner
 from mien.pipeline.engine.task import ClipTask, Done, Finished
 from mien.pipeline.plan import STAGES, Stage, applies, cutting
 from mien.pipeline.stack import Stack

@@ -7,7 +7,7 @@ import sqlite3
 import stat
 from typing import Any
 
-from mien.pipeline.engine.run import Runner
+from mien.pipeline.engine.books import Books
 from mien.pipeline.events import Event
 from mien.store import Store, arrays, durable
 
@@ -68,13 +68,13 @@ def rename_before_sync() -> None:
 
 def told_before_commit() -> None:
     """A result is acknowledged, and then committed."""
-    commit = Runner._commit
+    commit = Books.commit
 
-    def told(self: Runner, result: Any) -> None:
+    def told(self: Books, result: Any) -> None:
         self._tell(Event("stage", result.unit, result.stage, text=result.state))
         commit(self, result)
 
-    Runner._commit = told
+    Books.commit = told
 
 
 def database_not_synced() -> None:

@@ -4,7 +4,8 @@ What may enter: everything that ties the pure rooms, the models and the store to
 """
 
 from mien.pipeline.config import Config, flatten, load
-from mien.pipeline.engine.run import Runner, utc_now
+from mien.pipeline.engine.books import utc_now
+from mien.pipeline.engine.run import Runner
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.project import Outcome, Project
 from mien.pipeline.stack import Stack

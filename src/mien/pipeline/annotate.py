@@ -18,7 +18,7 @@ from typing import Any
 from mien.core import VERSION, Asks, Attribute, Device, Item, MienError, Run, Strict, digest, fingerprint
 from mien.models.weights import effective, load_adapters, open_adapter, unknown
 from mien.pipeline.config import Config
-from mien.pipeline.engine.run import utc_now
+from mien.pipeline.engine.books import utc_now
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs.keep import GONE, STAGE
 from mien.pipeline.project import Project

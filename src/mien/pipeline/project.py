@@ -13,7 +13,8 @@ from typing import Any, Self, TypeVar
 from mien.core import VERSION, Clip, Context, Failure, Item, MienError, Run, Source, digest
 from mien.core.records import Observation
 from mien.pipeline.config import FILE, Config, find_root, load, starter
-from mien.pipeline.engine.run import Runner, utc_now
+from mien.pipeline.engine.books import utc_now
+from mien.pipeline.engine.run import Runner
 from mien.pipeline.events import Listener, silent
 from mien.pipeline.forecast import Forecast, discovered, forecast
 from mien.pipeline.inputs import Vault, affected, discover
@@ -131,7 +132,7 @@ class Project:
             finished = Run(run_id, run.started_utc, utc_now(), command, VERSION, run.context, config_sha)
             store.put([finished], unit=run_id, stage="run")
             store.prune_history(self.config.history.runs)
-            return Outcome(runner.done, runner.failed, runner.waiting, tuple(store.all(Failure)), gone)
+            return Outcome(*runner.counts, tuple(store.all(Failure)), gone)
         finally:
             if self.root:
                 store.close()

@@ -35,7 +35,7 @@ from mien.core import (
 from mien.models.weights import open_adapter
 from mien.pipeline.annotate import PREFIX, questioned
 from mien.pipeline.answers import Attempt, Opened, attempts_table, engine_of, stage_of
-from mien.pipeline.engine.run import utc_now
+from mien.pipeline.engine.books import utc_now
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.project import Project
 from mien.pipeline.shown import stills

@@ -74,7 +74,7 @@ def analysed(films: list[Path], monkeypatch: pytest.MonkeyPatch, before=None, **
         store.put([Source(sha, str(film), p.kind, film.stat().st_size, *known, "research")], unit=sha, stage="register")
     runner = Runner(store, config, run_id="run-1")
     runner.run()
-    assert runner._spool.held_bytes == 0
+    assert runner._sources._spool.held_bytes == 0
     runner.close()
     assert [f for f in store.all(Failure) if f.code.startswith("media.")] == []
     monkeypatch.undo()
