@@ -324,17 +324,15 @@ def connecting(tree: ast.Module) -> bool:
         return True
     if "socket" in parts:
         return True
-    ends = [
-        n.func
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Call) and not n.args and [k.arg for k in n.keywords] == ["fileno"]
-    ]
-    used = [
-        n
-        for n in ast.walk(tree)
-        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == "socket" and n not in ends
-    ]
-    return any(n.attr not in LOCAL for n in used if not n.attr.isupper())
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Attribute)]
+    return any(
+        isinstance(call.func, ast.Attribute)
+        and isinstance(call.func.value, ast.Name)
+        and call.func.value.id == "socket"
+        and call.func.attr not in LOCAL
+        and [k.arg for k in call.keywords] != ["fileno"]
+        for call in calls
+    )
 
 
 def test_this_is_the_only_way_out():
