@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from mien.core import MienError, Span
 
-WRONG_CALLS = ("config", "project", "query", "show", "input", "install", "models", "diff")
+WRONG_CALLS = ("config", "project", "query", "show", "input", "install", "models", "diff", "profile")
 
 
 class State:

@@ -34,9 +34,10 @@ def watched(
             heard.append(metrics.listen)
         if profile or trace:
             path = trace or root / "profile.json.gz"
-            made = Profile(path)
+            made, writing = Profile(path), ExitStack()
+            heard.append(writing.enter_context(made).listen)
             open_.callback(_told, made, path, as_json)
-            heard.append(open_.enter_context(made).listen)
+            open_.push(writing)  # ends before its trace is told of
 
         def listen(event: Event) -> None:
             for one in heard:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mien.cli.watching import watched
 from mien.core import MienError, probe
-from mien.pipeline import Event, Project
+from mien.pipeline import Event, Project, silent
 from mien.pipeline.watching import Profile, Progress, look
 from mien.pipeline.watching.progress import FILE
 from mien.pipeline.watching.trace import TraceFile
@@ -60,6 +61,19 @@ def test_the_fuller_the_file_the_longer_a_span_must_be_and_the_rest_is_counted(t
     assert 990 <= long.written <= 1000
     assert short.dropped == 3 + 2000 - (short.written - 2)
     assert read(tmp_path / "s.json")["otherData"]["dropped"] == short.dropped
+
+
+def test_a_trace_that_was_refused_is_not_told_of(tmp_path, capsys):
+    terms = {"profile": False, "port": None, "as_json": False}
+    with (
+        pytest.raises(MienError, match=r"profile\.wrong-name"),
+        watched(tmp_path, silent, trace=tmp_path / "clip.mp4", **terms),
+    ):
+        pass
+    assert capsys.readouterr().err == ""
+    with watched(tmp_path, silent, trace=tmp_path / "t.json", **terms):
+        pass
+    assert "t.json" in capsys.readouterr().err
 
 
 def test_a_file_that_is_no_trace_is_never_written_over(tmp_path):
