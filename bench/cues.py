@@ -21,12 +21,12 @@ from mien.models.sound import affect, cues
 from mien.models.sound.cues import FINEST, CueHead, VoiceCues, grouped
 from mien.models.sound.whisper import WhisperVoice
 from mien.models.weights import cache_dir, open_adapter
-from mien.train.cues import Trained, known, train, truth_of
+from mien.train.cues import Trained, calibrated, known, train, truth_of
 from mien.train.cues_card import card, figures
 from mien.train.cues_data import PARQUET, Cues, embed, folds, held_out
 from mien.train.cues_heads import Recipe, fit
 from mien.train.cues_run import PROMPTED, Embedding
-from mien.train.measures import auc, uar
+from mien.train.measures import auc, balanced_weight, ece, uar
 from mien.train.voice import TAXONOMIES, fit_arousal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,8 +196,12 @@ def _compared(held: Cues, labels: tuple[str, ...], scores: dict[str, dict[str, F
 
 
 def calibration(trained: Trained) -> list[str]:
-    """ECE, abstention and three states on the people kept apart."""
-    lines = [f"**{len(np.unique(trained.measured.person))} people kept apart**, temperatures from the folds:"]
+    """ECE over the folds and on the people kept apart, abstention and three states."""
+    lines = [
+        *_calibration_errors(trained),
+        "",
+        f"**{len(np.unique(trained.measured.person))} people kept apart**, temperatures from the folds:",
+    ]
     for name in trained.head.taxonomies:
         f = figures(trained, name)
         lines.append(
@@ -225,6 +229,42 @@ def calibration(trained: Trained) -> list[str]:
         f"tenth-percentile person {np.nanquantile(each, 0.1):.3f}"
     )
     return lines
+
+
+def _calibration_errors(trained: Trained) -> list[str]:
+    """ECE of each taxonomy, beside what a perfectly calibrated head would show on as many clips.
+
+    Over the folds the temperature, too, is fitted without the people it is used on. ECE counts chance gaps of small
+    bins as errors, so it is above zero for a perfect head: labels are drawn from the head's own probabilities.
+    """
+    labels, held = trained.head.labels, trained.development
+    truth = truth_of(held, labels)
+    lines = [
+        "| taxonomy | people | clips | ECE | ECE of a perfectly calibrated head, median (95 % of draws below) |",
+        "|---|---|---|---|---|",
+    ]
+    for name, how in trained.head.taxonomies.items():
+        rows, target = known(truth, labels, how.groups)
+        probs = np.zeros((len(held), len(how.names)))
+        for rest, test in folds(held.person):
+            fitted = calibrated(trained.apart[rest], truth[rest], labels, {name: how.groups})[name]
+            probs[test] = grouped(trained.apart[test], labels, how.groups, fitted.temperature)
+        apart_rows, apart_target = known(truth_of(trained.measured, labels), labels, how.groups)
+        apart = grouped(trained.measured_logs[apart_rows], labels, how.groups, how.temperature)
+        for people, p, t in ((held.person, probs[rows], target), (trained.measured.person, apart, apart_target)):
+            median, high = _perfect(p, balanced_weight(t, p.shape[1]))
+            lines.append(
+                f"| {name} | {len(np.unique(people))}, {'five folds' if p is not apart else 'kept apart'} | {len(p)} | "
+                f"{ece(p, t, balanced_weight(t, p.shape[1])):.3f} | {median:.3f} ({high:.3f}) |"
+            )
+    return lines
+
+
+def _perfect(probs: F64, weight: F64, draws: int = 300) -> tuple[float, float]:
+    """Median and 95th percentile of the ECE when the labels are drawn from the probabilities themselves."""
+    draw, edges = np.random.default_rng(0), np.cumsum(probs, axis=1)[:, :-1]
+    found = [ece(probs, (draw.random((len(probs), 1)) > edges).sum(axis=1), weight) for _ in range(draws)]
+    return float(np.median(found)), float(np.quantile(found, 0.95))
 
 
 def controls(trained: Trained, voice: WhisperVoice) -> list[str]:

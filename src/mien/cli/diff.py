@@ -79,7 +79,7 @@ def _sides(here: Any, words: list[str], slot: str | None, as_json: bool) -> tupl
 
 def _truth(projects: list[Any]) -> Any:
     """What people said of a place, in any of these projects; None where nobody said anything."""
-    from mien.export.tables.labelled import Place, labels_of
+    from mien.export.selection.labelled import Place, labels_of
 
     held = [labels for p in projects if len(labels := labels_of(p.store))]
 

@@ -84,6 +84,28 @@ class Subject:
     consent: str | None = None
 
 
+ConsentScope = Literal["analyse", "export", "train", "publish"]
+Assent = Literal["yes", "no", "not-able", "not-asked"]
+
+
+@dataclass(frozen=True, slots=True)
+class Consent:
+    """What one person, or who may speak for them, has agreed to. Only ever added: the newest of a subject counts.
+
+    `scopes`: what may be done; none: a withdrawal. `expires_utc`: from when it holds no longer; None: it has no end.
+    `by`: who recorded it (a name or pseudonym); `assent`: what the person themself showed, where another one consents.
+    """
+
+    id: str
+    subject_id: str
+    scopes: tuple[ConsentScope, ...]
+    at_utc: str
+    expires_utc: str | None
+    by: str
+    assent: Assent = "not-asked"
+    note: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """A span of a source. `starts`, `ends` say why."""

@@ -248,7 +248,7 @@ def test_labels_of_the_project_are_found_by_the_command(tmp_path):
     from typer.testing import CliRunner
 
     from mien.cli.app import app
-    from mien.export.tables.labelled import Label, Labels, Place, put_labels
+    from mien.export.selection.labelled import Label, Labels, Place, put_labels
 
     project = planted(tmp_path / "p", shas=SHAS[:1])
     spans = [Span(k * WINDOW, (k + 1) * WINDOW) for k in range(4)]

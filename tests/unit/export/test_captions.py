@@ -6,8 +6,8 @@ import pytest
 from planted import SOUND, VIDEO, project
 
 from mien.core import MienError, Span
+from mien.export.selection.labelled import Label, Place, labels_of, put_labels
 from mien.export.tables import export_tables
-from mien.export.tables.labelled import Label, Place, labels_of, put_labels
 
 LATER = "2026-02-01T00:00:00.000+00:00"
 

@@ -1,8 +1,8 @@
 """Labels of states against what each source said alone: whose they are, which count, and which do not."""
 
 from mien.core import Assessment, Contribution, Span
+from mien.export.selection.labelled import Label, Place, labels_of, put_labels
 from mien.export.tables.confirmed import confirmed, said_alone
-from mien.export.tables.labelled import Label, Place, labels_of, put_labels
 from tests.unit.export.planted import FACE_BOX, VIDEO, project
 
 NOW = "2026-01-02T00:00:00.000+00:00"

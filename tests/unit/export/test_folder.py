@@ -8,8 +8,8 @@ import pytest
 from planted import project
 
 from mien.core import MienError
+from mien.export.selection.folder import MANIFEST, plain_names, staging
 from mien.export.tables import export_tables
-from mien.export.tables.folder import MANIFEST, plain_names, staging
 
 
 @pytest.fixture

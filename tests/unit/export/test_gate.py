@@ -8,8 +8,8 @@ from planted import project
 from test_tables import rows_of
 
 from mien.core import MienError, Span, Subject
+from mien.export.selection.gate import refused
 from mien.export.tables import FORMATS, export_tables
-from mien.export.tables.gate import refused
 from mien.export.tables.labels import export_labels
 from mien.store import Store
 
@@ -114,7 +114,7 @@ def test_a_person_who_refuses_takes_their_rows_and_boxes_along(tmp_path):
 
 
 def test_labels_of_withheld_recordings_stay_too(tmp_path):
-    from mien.export.tables.labelled import Label, Place, labels_of, put_labels
+    from mien.export.selection.labelled import Label, Place, labels_of, put_labels
 
     planted = project(tmp_path / "p", source={"consent": "refused"})
     there = Place("a" * 64, Span(0, 2_000_000), (0.25, 0.25, 0.5, 0.75))

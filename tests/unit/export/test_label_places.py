@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from planted import SOUND, VIDEO, project
 
 from mien.core import US, MienError, Span, Verdict
-from mien.export.tables.labelled import WHERE, Label, Labels, Place, labels_of, put_labels
+from mien.export.selection.labelled import WHERE, Label, Labels, Place, labels_of, put_labels
 from mien.export.tables.labels import COLUMNS, Imported, export_labels, import_labels
 from mien.pipeline import Project
 

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from mien.core import VERSION, MienError
-from mien.export.tables.folder import File, seal, staging, write_text
-from mien.export.tables.gate import Withheld
+from mien.export.selection.folder import File, seal, staging, write_text
+from mien.export.selection.gate import Withheld
+from mien.export.selection.scope import Progress, Scope, scope_of, unwatched
 from mien.export.tables.schema import SCHEMA_VERSION
-from mien.export.tables.scope import Progress, Scope, scope_of, unwatched
 from mien.pipeline import Project
 
 FORMATS: dict[str, str] = {

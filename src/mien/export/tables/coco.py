@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from mien.core import VERSION, MienError
-from mien.export.tables.folder import write_text
-from mien.export.tables.scope import ClipRows, Scope
+from mien.export.selection.folder import write_text
+from mien.export.selection.scope import ClipRows, Scope
 from mien.pipeline.stages.boxes import BOX, POINTS, track_id
 
 FILE = "coco.json"

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mien.core import UNASSIGNED, Assessment, Contribution
+from mien.export.selection.scope import ClipRows, Scope, items_of, scope_of
 from mien.export.tables.labels import UNCLEAR
 from mien.export.tables.rows import label_for, subject_of
-from mien.export.tables.scope import ClipRows, Scope, items_of, scope_of
 from mien.pipeline import Project
 
 

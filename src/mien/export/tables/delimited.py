@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien.export.selection.scope import Scope
 from mien.export.tables.notice import Model
 from mien.export.tables.rows import of_clip, of_project
 from mien.export.tables.schema import TABLES, arrow_schema
-from mien.export.tables.scope import Scope
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mien.core import US, MienError
+from mien.export.selection.labelled import Label, Labels, put_labels
+from mien.export.selection.scope import Progress, scope_of, unwatched
 from mien.export.tables.delimited import guarded, unguarded
-from mien.export.tables.labelled import Label, Labels, put_labels
 from mien.export.tables.lookup import Known, Line, lines_of, number, read
-from mien.export.tables.scope import Progress, scope_of, unwatched
 from mien.pipeline import Project, utc_now
 
 COLUMNS = ("source", "start s", "end s", "track", "target", "value now", "your value", "place", "sha256")

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mien.core import US, MienError, Span
+from mien.export.selection.labelled import Box, Place, overlaps
+from mien.export.selection.scope import ClipRows, Part, Scope
 from mien.export.tables.delimited import unguarded
-from mien.export.tables.labelled import Box, Place, overlaps
 from mien.export.tables.rows import place_of, state_of, top_of
-from mien.export.tables.scope import ClipRows, Part, Scope
 
 NEEDED = ("source", "start s", "end s", "target", "your value")
 

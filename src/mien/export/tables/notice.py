@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 from mien.core import VERSION, Licences, Source
-from mien.export.tables.scope import Scope
+from mien.export.selection.scope import Scope
 from mien.pipeline import Stack
 from mien.pipeline.plan import STAGES
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from mien.core import Assessment, Attribute, MienError, Signal, Span, Track
 from mien.core.records import Dist
-from mien.export.tables.labelled import WHERE, Label, Place
+from mien.export.selection.labelled import WHERE, Label, Place
+from mien.export.selection.scope import ClipRows, Scope, items_of
 from mien.export.tables.notice import Model
 from mien.export.tables.schema import TABLES, arrow_schema
-from mien.export.tables.scope import ClipRows, Scope, items_of
 
 if TYPE_CHECKING:
     import pyarrow as pa

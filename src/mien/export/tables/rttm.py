@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mien.core import UNASSIGNED, US, MienError, Observation
-from mien.export.tables.folder import plain_names, write_text
+from mien.export.selection.folder import plain_names, write_text
+from mien.export.selection.scope import ClipRows, Scope
 from mien.export.tables.rows import label_for, subject_of
-from mien.export.tables.scope import ClipRows, Scope
 
 NA = "<NA>"
 FILES = ("speech.rttm", "non-speech.rttm")

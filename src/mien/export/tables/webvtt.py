@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mien.core import MienError, Span
-from mien.export.tables.folder import plain_names, write_text
+from mien.export.selection.folder import plain_names, write_text
+from mien.export.selection.scope import ClipRows, Part, Scope
 from mien.export.tables.rows import label_for, state_of, top_of
-from mien.export.tables.scope import ClipRows, Part, Scope
 from mien.policy import forbidden_words
 
 Cue = tuple[Span, str, str]

@@ -21,8 +21,8 @@ from mien.core import (
     Trace,
     Track,
 )
-from mien.export.tables.gate import Withheld, clip_withheld, enrolled, refused, source_withheld
-from mien.export.tables.labelled import Labels, labels_of, track_names
+from mien.export.selection.gate import Withheld, clip_withheld, enrolled, refused, source_withheld
+from mien.export.selection.labelled import Labels, labels_of, track_names
 from mien.pipeline import Project
 from mien.pipeline.plan import STAGES
 from mien.policy import affect_allowed
