@@ -45,7 +45,7 @@ WEIGHTS = Weights(
         cues.ASSET,
         Asset(
             file=FILE, source="package", name="mien", version="1", member=f"mien/models/sound/{FILE}",
-            sha256="28e248d55ff8b3d64824d110b4533bde24b3e00e8722cb5b9bddc888070c392e", bytes=2_424,
+            sha256="4592fea965bc3e648d94abd966290e5b7fc2fb527e7181d06d9d09e085af3813", bytes=2_424,
         ),
     ),
     licences=LICENCES,

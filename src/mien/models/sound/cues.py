@@ -212,7 +212,7 @@ ASSET = Asset(
     name="mien",
     version="1",
     member=f"mien/models/sound/{FILE}",
-    sha256="bd5a6b71f6820560d3ef656d15de351cf0dbf689b5a75b3318a0c6041f993f62",
+    sha256="4bf67d95f278f0d0175bc4b161f5942713948a1d10f2765b05103a9b02b0d175",
     bytes=1_287_608,
 )
 LICENCES = Licences(code="Apache-2.0", weights="Apache-2.0", training_data="Apache-2.0 (EmoGator vocal bursts)")
