@@ -94,6 +94,7 @@ def _fusion_now() -> tuple[Path | None, Any]:
 
 def _confirmed(root: Path | None, out: Path | None, as_json: bool) -> None:
     from mien.export.tables.confirmed import confirmed
+    from mien.fusion import kind_of
     from mien.pipeline import Project
     from mien.train import learnt
 
@@ -108,12 +109,15 @@ def _confirmed(root: Path | None, out: Path | None, as_json: bool) -> None:
         hint = "mien labels export, fill 'your value' on lines of the target 'state', mien labels import"
         raise MienError("train.no-data", "nobody has said a state of an assessed window yet", hint)
     path = out or root / "fusion.toml"
-    rows = [learnt.Confirmation(c.person, c.source, c.right) for c in found]
-    config = learnt.with_people(learnt.held(path), rows, sha)
+    rows = [learnt.Confirmation(c.person, c.source, c.right) for w in found for c in w.sources]
+    named = [learnt.Named(w.posterior, w.label, kind_of([c.source for c in w.sources])) for w in found]
+    config = learnt.with_sets(learnt.with_people(learnt.held(path), rows, sha), named)
     learnt.write(path, config)
     if as_json:
         plain = config.model_dump(mode="json")
-        give({"file": path, "people": plain["people"], "population": plain["reliability"]["population"]})
+        sets = {k: v for k, v in (plain["conformal"] or {}).items() if k in ("level", "miss_rate", "confirmed")}
+        population = plain["reliability"]["population"]
+        give({"file": path, "people": plain["people"], "population": population, "sets": sets or None})
         return
     print(path)
     counts = [
@@ -122,6 +126,11 @@ def _confirmed(root: Path | None, out: Path | None, as_json: bool) -> None:
     table(["person", "source", "right"], counts, right=(2,))
     for source, share in config.reliability.population.items():
         say(f"{source}: right in {100 * share:.0f} % of confirmed windows of everybody")
+    if config.conformal and config.conformal.miss_rate is not None:
+        say(
+            f"sets of states: {config.conformal.confirmed} confirmed windows moved the miss rate from "
+            f"{1 - config.conformal.level:.3f} to {config.conformal.miss_rate:.3f} (lower: larger sets)"
+        )
     if not config.reliability.population:
         say(f"nothing moves yet: {learnt.LEAST_CONFIRMED} confirmed windows of a source are the least")
 

@@ -104,7 +104,9 @@ def assess_rows(
     known = np.where(present[:, :, None], alone, -1.0)
     committed = np.where(known.max(axis=2, initial=-1.0) >= t.commit, known.argmax(axis=2), -1)
     ways = np.stack([(committed == c).any(axis=1) for c in range(k)], axis=1).sum(axis=1)
-    in_set = sets(config.conformal, posterior) if config.conformal else np.zeros(posterior.shape, np.bool_)
+    in_set = np.zeros(posterior.shape, np.bool_)
+    if config.conformal:
+        in_set = sets(config.conformal, posterior, [kind_of(np.array(names)[row].tolist()) for row in present])
     reason = np.select(
         [
             (ways > 1) & (parts.conflict > t.conflict),
@@ -118,6 +120,11 @@ def assess_rows(
         posterior, np.where(present[:, :, None], log_odds, np.nan), alone, weights, parts.total, parts.ambiguity,
         parts.conflict, missing, reason, in_set,
     )  # fmt: skip
+
+
+def kind_of(sources: Sequence[str]) -> str:
+    """What conformal thresholds of their own go by: the sources that a window has, `face+voice`."""
+    return "+".join(sorted(sources))
 
 
 def _undecided(config: FusionConfig, in_set: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

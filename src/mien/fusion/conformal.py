@@ -27,7 +27,10 @@ class ConformalSets(Strict):
 
     level: coverage it is calibrated to. people: how many it was calibrated on. threshold: largest score that is still
     in the set. by_type: thresholds of their own for kinds of rows (Mondrian: Vovk et al. 2005), where there were people
-    enough. penalty, free: RAPS (Angelopoulos et al., ICLR 2021); a state beyond the `free` likeliest costs `penalty`.
+    enough; a run knows a window's sources ("face", "face+voice"). ladder: (coverage, threshold), rising: what other
+    coverages would need. miss_rate: α as people's confirmations have moved it (`replayed`), None: 1 − level; from then
+    on the ladder stands for all kinds. rate: γ. confirmed: how many windows moved it. penalty, free: RAPS (Angelopoulos
+    et al., ICLR 2021); a state beyond the `free` likeliest costs `penalty`.
     out_of_fold: scores come from models that had met other people of the same calibration; the proven floor is then
     1 − 2 (1 − level) (Barber et al., Ann. Stat. 2021).
     """
@@ -36,6 +39,10 @@ class ConformalSets(Strict):
     people: Annotated[int, Ge(1)]
     threshold: Annotated[float, Ge(0)]
     by_type: dict[str, Annotated[float, Ge(0)]] = Field(default={})
+    ladder: tuple[tuple[float, float], ...] = ()
+    miss_rate: float | None = None
+    rate: Share = 0.02
+    confirmed: Annotated[int, Ge(0)] = 0
     penalty: Annotated[float, Ge(0)] = 0.0
     free: Annotated[int, Ge(1)] = 1
     out_of_fold: bool = False
@@ -108,12 +115,32 @@ def threshold(true_scores: F64, person: Sequence[object], level: float, weight: 
     return float(s[order][min(at, len(s) - 1)])
 
 
-def sets(rule: ConformalSets, probs: F64, kind: str | None = None, u: F64 | None = None) -> Bools:
-    """Which states are in: bool `[n k]`. The likeliest always is, so no set is empty."""
-    limit = rule.by_type.get(kind, rule.threshold) if kind is not None else rule.threshold
-    inside = scores(probs, penalty=rule.penalty, free=rule.free, u=u) <= limit
+def sets(rule: ConformalSets, probs: F64, kind: str | Sequence[str] | None = None, u: F64 | None = None) -> Bools:
+    """Which states are in: bool `[n k]`. The likeliest always is, so no set is empty. kind: of all rows, or of each."""
+    kinds = [kind] * len(probs) if kind is None or isinstance(kind, str) else list(kind)
+    limits = np.array([limit(rule, k) for k in kinds], np.float64).reshape(-1, 1)
+    inside = scores(probs, penalty=rule.penalty, free=rule.free, u=u) <= limits
     inside[np.arange(len(inside)), np.asarray(probs).argmax(axis=1)] = True
     return inside
+
+
+def limit(rule: ConformalSets, kind: str | None = None) -> float:
+    """The largest score that is in: of the kind, or where confirmations have moved α, of the first coverage on the
+    ladder that is at least 1 − α (beyond its end every state is in)."""
+    if rule.miss_rate is None or not rule.ladder:
+        return rule.by_type.get(kind, rule.threshold) if kind is not None else rule.threshold
+    if rule.miss_rate >= 1:
+        return 0.0
+    return next((t for level, t in rule.ladder if level >= 1 - rule.miss_rate - 1e-12), math.inf)
+
+
+def ladder(
+    true_scores: F64, person: Sequence[object], weight: F64 | None = None, steps: int = 100
+) -> tuple[tuple[float, float], ...]:
+    """(coverage, threshold) for every coverage of 1/steps, 2/steps … that the people can certify (see `threshold`)."""
+    most = most_certain(len({str(p) for p in person}))
+    levels = [i / steps for i in range(1, steps) if i / steps <= most + 1e-12]
+    return tuple((level, threshold(true_scores, person, level, weight)) for level in levels)
 
 
 def adapted(alpha: float, missed: bool, target: float, gamma: float) -> float:
@@ -123,3 +150,24 @@ def adapted(alpha: float, missed: bool, target: float, gamma: float) -> float:
     leave 0..1: at or below 0 every state is in, at or above 1 none but the likeliest.
     """
     return alpha + gamma * (target - missed)
+
+
+def replayed(
+    rule: ConformalSets, probs: F64, truth: Sequence[int], kinds: Sequence[str] | None = None
+) -> ConformalSets:
+    """The rule after people's confirmations, in the order they were given: each moves α once, from 1 − level.
+
+    Always from the beginning, so that saying it twice gives the same; nothing moves without a ladder.
+
+    Args:
+        probs: `[n k]` what was said of each confirmed window. truth: `[n]` the state that a person named.
+    """
+    if not rule.ladder or not len(truth):
+        return rule.model_copy(update={"miss_rate": None, "confirmed": 0})
+    now, target = rule.model_copy(update={"miss_rate": None}), 1 - rule.level
+    alpha = target
+    for i, state in enumerate(truth):
+        missed = not bool(sets(now, probs[i : i + 1], kinds[i] if kinds else None)[0, state])
+        alpha = adapted(alpha, missed, target, rule.rate)
+        now = now.model_copy(update={"miss_rate": round(alpha, 9)})
+    return now.model_copy(update={"confirmed": len(truth)})

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mien.core import MienError
 from mien.fusion import ConformalSets, FusionConfig, Made, Prototype, SourceWeights
-from mien.fusion.conformal import most_certain, scores, threshold
+from mien.fusion.conformal import ladder, most_certain, scores, threshold
 from mien.train.calibrating import Fit, Recipe, fit
 from mien.train.partners import partners
 from mien.train.votes import Rows, folds, place
@@ -150,12 +150,14 @@ def conformal(rows: Rows, out_of_fold: F64, level: float | None) -> tuple[Confor
     row, state = np.nonzero(rows.truth)
     held, weight = scores(out_of_fold)[row, state], rows.truth[row, state]
     limit = threshold(held, rows.person[row].tolist(), wanted, weight)
+    rungs = ladder(held, rows.person[row].tolist(), weight)
     by_type: dict[str, float] = {}
     for kind in np.unique(rows.kind[rows.kind != ""]):
         mine = rows.kind[row] == kind
         if most_certain(len(np.unique(rows.person[row][mine]))) >= wanted:
             by_type[str(kind)] = threshold(held[mine], rows.person[row][mine].tolist(), wanted, weight[mine])
-    return ConformalSets(level=wanted, people=n, threshold=limit, by_type=by_type, out_of_fold=True), ""
+    sets = ConformalSets(level=wanted, people=n, threshold=limit, by_type=by_type, ladder=rungs, out_of_fold=True)
+    return sets, ""
 
 
 def prototypes(rows: Rows, base: FusionConfig) -> tuple[Prototype, ...]:

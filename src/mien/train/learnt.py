@@ -6,8 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mien.core import MienError
+import numpy as np
+
+from mien.core import Dist, MienError
 from mien.fusion import Confirmed, FusionConfig, Reliability, learned
+from mien.fusion.conformal import replayed
 from mien.train.fusion import Trained
 from mien.train.votes import Rows, folds
 
@@ -37,6 +40,28 @@ def with_people(base: FusionConfig, found: Sequence[Confirmation], labels_sha256
     rule = Reliability(population=population, strength=base.reliability.strength)
     made = base.made.model_copy(update={"labels_sha256": labels_sha256})
     return base.model_copy(update={"reliability": rule, "people": counts, "made": made})
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A window whose state a person named: what was said of it, and by which sources (`fusion.kind_of`)."""
+
+    posterior: Dist
+    label: str
+    kind: str
+
+
+def with_sets(base: FusionConfig, found: Sequence[Named]) -> FusionConfig:
+    """The configuration with its conformal sets moved by confirmations, given in the order in which people made them.
+
+    Windows of other states than today's, and labels that are none of them, move nothing.
+    """
+    if base.conformal is None:
+        return base
+    fits = [w for w in found if tuple(n for n, _ in w.posterior) == base.names and w.label in base.names]
+    probs = np.array([[p for _, p in w.posterior] for w in fits], np.float64).reshape(len(fits), len(base.names))
+    truth = [base.names.index(w.label) for w in fits]
+    return base.model_copy(update={"conformal": replayed(base.conformal, probs, truth, [w.kind for w in fits])})
 
 
 # ---------------------------------------------------------------- files

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import MienError
+from mien.fusion import kind_of
 from mien.signals.affect import ALIASES, COORDINATES
 
 F64 = npt.NDArray[np.float64]
@@ -62,7 +63,8 @@ def read(path: Path) -> Rows:
 
     Columns: `person`; `label` (a state) or `label.STATE` for each state (votes or shares); `SOURCE.STATE` for each
     source and state: probabilities, or votes. A source whose cells are empty in a row was not there. Optional: `type`
-    (conformal thresholds of its own), `valence` and `arousal` (each -1..1: the places of the states are learnt, too).
+    (conformal thresholds of its own; not given: the sources that the row has, as a run goes by), `valence` and
+    `arousal` (each -1..1: the places of the states are learnt, too).
 
     Raises:
         MienError: `train.no-data`, `train.not-a-table`, `train.bad-columns`, `train.bad-row` (names the row).
@@ -94,9 +96,16 @@ def read(path: Path) -> Rows:
     _check(path, person, truth, sources)
     empty = [np.nan] * len(person)
     plane = np.stack([_numbers(path, n, columns.get(n, empty)) for n in ("valence", "arousal")], axis=1)
-    kind = np.array([str(v or "") for v in columns.get("type", [""] * len(person))])
+    kind = np.array([str(v or "") for v in columns["type"]]) if "type" in columns else _present(sources)
     sha = hashlib.sha256(path.read_bytes()).hexdigest()
     return Rows(states, person, truth / truth.sum(axis=1, keepdims=True), sources, kind, plane, sha)
+
+
+def _present(sources: dict[str, F64]) -> Strings:
+    """The type of each row where none is given; "" for all where every row has the same sources."""
+    there = np.stack([np.isfinite(x).all(axis=1) for x in sources.values()], axis=1)
+    kinds = [kind_of([n for n, held in zip(sources, row, strict=True) if held]) for row in there.tolist()]
+    return np.array(kinds if len(set(kinds)) > 1 else [""] * len(kinds))
 
 
 def _columns(path: Path) -> dict[str, list[Any]]:

@@ -24,8 +24,10 @@ def test_only_windows_that_a_person_named_count_and_for_whom_they_said(tmp_path)
         ((4_000_000, 6_000_000), "state", "unclear"),
         ((0, 4_000_000), "subject", "P1"),
     )
-    rows, sha = confirmed(at)
-    assert [(r.person, r.source, r.label, r.right) for r in rows] == [
+    windows, sha = confirmed(at)
+    assert [w.label for w in windows] == ["pleasure", "distress"]
+    assert all(abs(sum(p for _, p in w.posterior) - 1) < 1e-6 for w in windows)
+    assert [(r.person, r.source, r.label, r.right) for w in windows for r in w.sources] == [
         ("P1", "face", "pleasure", True),
         ("P1", "face", "distress", False),
     ]

@@ -11,7 +11,7 @@ from mien.core import MienError
 from mien.fusion import Confirmed, FusionConfig
 from mien.train.calibrating import Recipe, fit
 from mien.train.fusion import OURS, conformal, losses, prototypes, train
-from mien.train.learnt import Confirmation, held, with_people
+from mien.train.learnt import Confirmation, Named, held, with_people, with_sets, write
 from mien.train.votes import Rows, folds, read
 
 STATES = ("distress", "pleasure", "calm")
@@ -123,6 +123,25 @@ def test_confirmations_count_for_a_person_and_for_everybody():
     assert with_people(FusionConfig(), found[:5], "").reliability.population == {}  # too few to say of everybody
 
 
+def test_confirmations_move_the_sets_and_the_file_keeps_that(tmp_path):
+    rows = planted(12, 20)
+    sets, note = conformal(rows, fit(rows.sources, rows.truth, Recipe())(rows.sources), 0.8)
+    assert sets is not None, note
+    assert set(sets.by_type) == set()
+    base = FusionConfig(conformal=sets)
+    sure = (("distress", 0.98), ("pleasure", 0.01), ("calm", 0.01))
+    missed = with_sets(base, [Named(sure, "calm", "face")] * 15)
+    assert missed.conformal is not None
+    assert missed.conformal.miss_rate < 0.15
+    foreign = Named((("a", 0.5), ("b", 0.5)), "a", "face")
+    assert (
+        with_sets(base, [foreign, Named(sure, "unheard", "face")]).conformal == sets
+    )  # nothing of ours: nothing moves
+    assert with_sets(FusionConfig(), [Named(sure, "calm", "face")]) == FusionConfig()
+    write(tmp_path / "fusion.toml", missed)
+    assert held(tmp_path / "fusion.toml") == missed
+
+
 def table(path, rows: Rows, drop=(), **changed):
     header = ["person", "label", *(f"{n}.{s}" for n in rows.sources for s in rows.states)]
     with path.open("w", newline="") as file:
@@ -141,6 +160,7 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     got = read(table(tmp_path / "rows.csv", rows))
     assert (got.states, got.person.tolist()) == (STATES, rows.person.tolist())
     np.testing.assert_array_equal(got.truth, rows.truth)
+    assert set(got.kind) == {"face+noise", "face+noise+voice"}  # by the sources a row has, where no type is given
     for name, x in rows.sources.items():
         np.testing.assert_array_equal(got.sources[name], x)
 

@@ -1,4 +1,5 @@
-"""Where a person's label of the state meets what each source said alone: what reliability is counted from."""
+"""Where a person's label of the state meets what each source said alone: what reliability is counted from, and the size
+of conformal sets."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from mien.core import UNASSIGNED, Assessment, Contribution
+from mien.core import UNASSIGNED, Assessment, Contribution, Dist
 from mien.export.selection.scope import ClipRows, Scope, items_of, scope_of
 from mien.export.tables.labels import UNCLEAR
 from mien.export.tables.rows import label_for, subject_of
@@ -28,15 +30,28 @@ class Confirmed:
         return self.said == self.label
 
 
-def confirmed(project: Project) -> tuple[list[Confirmed], str]:
-    """Every source of every window whose state a person named, and a digest of them. Raises what `scope_of` raises."""
+class Window(NamedTuple):
+    """One window whose state a person named, and what was said of it. at_utc: when they did."""
+
+    at_utc: str
+    place: str
+    posterior: Dist
+    label: str
+    sources: tuple[Confirmed, ...]
+
+
+def confirmed(project: Project) -> tuple[list[Window], str]:
+    """Every window whose state a person named, in the order in which they did, and a digest of what its sources said.
+
+    Raises what `scope_of` raises.
+    """
     scope = scope_of(project)
-    rows = [row for clip in scope.clips() for row in _of_clip(scope, clip)]
-    told = sorted(f"{r.person}\t{r.source}\t{r.said}\t{r.label}" for r in rows)
-    return rows, hashlib.sha256("\n".join(told).encode()).hexdigest() if rows else ""
+    windows = sorted(window for clip in scope.clips() for window in _of_clip(scope, clip))
+    told = sorted(f"{r.person}\t{r.source}\t{r.said}\t{r.label}" for w in windows for r in w.sources)
+    return windows, hashlib.sha256("\n".join(told).encode()).hexdigest() if told else ""
 
 
-def _of_clip(scope: Scope, rows: ClipRows) -> Iterator[Confirmed]:
+def _of_clip(scope: Scope, rows: ClipRows) -> Iterator[Window]:
     faces = [t for t in rows.tracks if t.kind == "face"]
     sha = rows.part.source.sha256
     items = {i.subject_id for i in items_of(scope) if sha in i.source_shas} - {UNASSIGNED}
@@ -47,8 +62,10 @@ def _of_clip(scope: Scope, rows: ClipRows) -> Iterator[Confirmed]:
         if label is None or label.value in ("", UNCLEAR):
             continue
         person = names.get(a.track_id or "", UNASSIGNED)
-        for c in a.contributions:
-            yield Confirmed(whole if person == UNASSIGNED else person, c.source, said_alone(a, c), label.value)
+        person = whole if person == UNASSIGNED else person
+        sources = tuple(Confirmed(person, c.source, said_alone(a, c), label.value) for c in a.contributions)
+        place = f"{sha} {a.span.start_us:020d} {a.span.end_us:020d} {label.where.key} {a.id}"
+        yield Window(label.at_utc, place, a.posterior, label.value, sources)
 
 
 def said_alone(a: Assessment, c: Contribution) -> str:
