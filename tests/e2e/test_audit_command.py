@@ -92,3 +92,30 @@ def test_what_is_not_there_is_said(tmp_path):
     assert done.returncode == 1
     assert "audit.nothing" in done.stderr
     assert command(tmp_path, "audit", "trace-none").returncode == 2
+
+
+@pytest.mark.parametrize("spoil", [False, True])
+def test_the_report_says_of_each_claim_whether_the_record_bears_it(tmp_path, spoil):
+    """Claim, evidence, contradiction and gap on the page; a reversed claim is named as such, and only that one."""
+    from mien.export.report import render
+    from mien.export.report.collect import collect
+
+    project(tmp_path, spoil)
+    opened = Project.open(tmp_path)
+    try:
+        held = collect(opened, pictures=False)
+    finally:
+        opened.close()
+    found = [check.found for view in held.clips for check in view.checks.values()]
+    assert found.count("contradicted") == spoil
+    assert found.count("supported") == len(found) - spoil
+    assert len(found) == sum(len(view.claims) for view in held.clips)
+    assert sorted(bool(view.failed) for view in held.clips) == [False, spoil]
+    weighed = [c for view in held.clips for c in view.checks.values() if c.against]
+    assert weighed  # the invented evidence holds contrary rows
+    assert all(set(c.cited) <= set(c.against) for c in weighed)
+    page = render(held, "", "")
+    assert page.count("✗ the record says otherwise") == spoil
+    assert ("The audit fails:" in page) == spoil
+    assert f"{2 - spoil} of 2 traces pass the audit" in page
+    assert "Not looked at, or not to be had: " in page

@@ -22,12 +22,22 @@ from mien.core import (
     Trace,
     Track,
 )
-from mien.export.report.data import ClipView, Event, ModelView, Picture, Project, ReportData, SignalView, Waiting
+from mien.export.report.data import (
+    ClaimCheck,
+    ClipView,
+    Event,
+    ModelView,
+    Picture,
+    Project,
+    ReportData,
+    SignalView,
+    Waiting,
+)
 from mien.pipeline import Project as Opened
 from mien.pipeline import Stack
 from mien.pipeline.shown import stills
-from mien.policy import WAITING_CODE
-from mien.reason import in_order, movement
+from mien.policy import WAITING_CODE, forbidden_words
+from mien.reason import Ledger, audit, check, in_order, index, movement, opposing, predicate_of
 
 PICTURES_PER_CLIP = 4
 PICTURE_SIDE_PX = 480
@@ -70,19 +80,45 @@ def _clip(project: Opened, stack: Stack, source: Source, clip: Clip, pictures: b
         withheld = None
     elif pictures:
         shown, withheld = _pictures(project, stack, source, clip, observations, blur)
+    tracks, assessments = tuple(store.all(Track, *where)), tuple(store.all(Assessment, *where))
+    trace = traces[0] if traces else None
+    claims = tuple(in_order(store.all(Claim, "trace_id = ?", (trace.id,)))) if trace else ()
+    checks: dict[str, ClaimCheck] = {}
+    failed: tuple[str, ...] | None = None
+    if trace:
+        ledger = Ledger(clip, tracks, tuple(observations), assessments, trace.missing)
+        failed = audit(ledger, trace, claims, forbidden=forbidden_words, deletions=False).failed
+        checks = _checks(ledger, claims)
     return ClipView(
         clip,
         source,
-        tuple(store.all(Track, *where)),
+        tracks,
         tuple(observations),
         tuple(_curve(project, s) for s in store.all(Signal, *where)),
         tuple(_events(observations)),
-        tuple(sorted(store.all(Assessment, *where), key=lambda a: (a.span, a.track_id or ""))),
-        traces[0] if traces else None,
-        tuple(in_order(store.all(Claim, "trace_id = ?", (traces[0].id,)))) if traces else (),
+        tuple(sorted(assessments, key=lambda a: (a.span, a.track_id or ""))),
+        trace,
+        claims,
         shown,
         withheld,
+        checks,
+        failed,
     )
+
+
+def _checks(ledger: Ledger, claims: tuple[Claim, ...]) -> dict[str, ClaimCheck]:
+    """Each claim recomputed from the record, and the rows that speak against what it says."""
+    held, found = index(ledger), dict[str, ClaimCheck]()
+    for claim in claims:
+        predicate = predicate_of(claim)
+        if predicate is None:
+            found[claim.id] = ClaimCheck("not checkable", "its predicate is outside the grammar")
+            continue
+        checked = check(predicate, held)
+        against = tuple(dict.fromkeys(i for _, _, rows in opposing(predicate, ledger) for i in rows))
+        own = tuple(i for i in against if i in claim.evidence_ids)
+        found[claim.id] = ClaimCheck(checked.found, checked.why, against, own)
+    return found
 
 
 def _curve(project: Opened, signal: Signal) -> SignalView:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -92,8 +92,24 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
+class ClaimCheck:
+    """What recomputing one claim from the record gave. found: supported, contradicted or not checkable.
+
+    against: rows that move the posterior away from the state it names; those it cites itself are `cited`.
+    """
+
+    found: str
+    why: str = ""
+    against: tuple[str, ...] = ()
+    cited: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ClipView:
-    """One clip and everything said about it. `withheld`: why pictures may not be shown; then there are none."""
+    """One clip and everything said about it. `withheld`: why pictures may not be shown; then there are none.
+
+    checks: claim id → its check. failed: hard checks of the audit that the trace fails; None: it was not audited.
+    """
 
     clip: Clip
     source: Source
@@ -106,6 +122,8 @@ class ClipView:
     claims: tuple[Claim, ...] = ()
     pictures: tuple[Picture, ...] = ()
     withheld: str | None = None
+    checks: dict[str, ClaimCheck] = field(default_factory=dict[str, ClaimCheck])
+    failed: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.withheld is not None and self.pictures:

@@ -46,7 +46,15 @@ def clip_page(view: ClipView, number: int, limit: int) -> ClipPage:
         panels=tuple(_panel(s, f"{key}p{i}", names, folded) for i, s in enumerate(signals)),
         moments=_moments(view, names, refs),
         claims=tuple(
-            ClaimRow(c, dom("claim", c.id), words.KINDS[c.kind], _who(c.track_id, names), _links(c.evidence_ids, refs))
+            ClaimRow(
+                c,
+                dom("claim", c.id),
+                words.KINDS[c.kind],
+                _who(c.track_id, names),
+                _links(c.evidence_ids, refs),
+                view.checks.get(c.id),
+                _links(view.checks[c.id].against if c.id in view.checks else (), refs),
+            )
             for c in view.claims
         ),
         evidence=_evidence(view, names),

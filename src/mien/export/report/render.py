@@ -49,6 +49,7 @@ def _environment() -> Environment:
         "abstention": words.abstention, "clock": clock, "between": words.between, "basename": short_path,
         "said": words.said, "readings": words.readings,
     }  # fmt: skip
+    env.globals |= {"checks": words.CHECKS, "audits": words.AUDITS}
     return env
 
 
@@ -138,6 +139,9 @@ def _counts(data: ReportData) -> list[tuple[str, str, str]]:
     claims = [c for view in data.clips for c in view.claims]
     bare = sum(not c.evidence_ids for c in claims)
     standing = f"{bare} without evidence" if bare else "each with its evidence" if claims else ""
+    audited = [view.failed for view in data.clips if view.failed is not None]
+    if audited:
+        standing += f"; {sum(not failed for failed in audited)} of {len(audited)} traces pass the audit"
     rows = [
         ("Sources", str(len(data.sources)), ""),
         ("Clips", str(len(data.clips)), clock(round(seconds * US))[:-3] + " min in all"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from mien.core import Assessment, Claim, Contribution, Dist, Span
-from mien.export.report.data import ClipView, Picture
+from mien.export.report.data import ClaimCheck, ClipView, Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,8 @@ class ClaimRow:
     kind: str
     who: str
     evidence: tuple[Ref, ...]
+    check: ClaimCheck | None = None
+    against: tuple[Ref, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,22 @@ REASONS = {
     "little evidence": "too little of the evidence could be measured",
     "ambiguous": "the evidence leaves more than one state open",
 }
+CHECKS = {
+    "supported": "✓ recomputed from the record",
+    "contradicted": "✗ the record says otherwise",
+    "not checkable": "? cannot be recomputed",
+}
+AUDITS = {
+    "citation": "cited rows exist, at that time and of that person",
+    "relevance": "cited rows have to do with what is said",
+    "grounding": "each claim agrees with the record",
+    "coverage": "what moved the result is cited",
+    "contrary": "what spoke against it is cited",
+    "doubt": "doubts of the record are told",
+    "conclusion": "the conclusion is the record's",
+    "sentence": "each sentence says what its notation says",
+    "wording": "nothing is said that may not be said",
+}
 LARGE = 0.15  # a share of the bar from which a part is worth a sentence
 
 
