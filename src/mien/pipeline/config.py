@@ -17,6 +17,7 @@ from mien.pipeline.inputs.mapping import Inputs
 from mien.policy import MISSING_CONTEXT
 from mien.policy.egress import EgressTerms
 from mien.policy.identity import IdentityTerms
+from mien.policy.uses import PolicyTerms
 from mien.reason.annotate import Annotation
 from mien.signals.body import BodyConfig, InteractionConfig
 
@@ -123,6 +124,7 @@ class Config(BaseSettings):
     run: Running = Running()  # pyright: ignore[reportCallIssue]
     history: History = History()  # pyright: ignore[reportCallIssue]
     egress: EgressTerms = EgressTerms()  # pyright: ignore[reportCallIssue]
+    policy: PolicyTerms = PolicyTerms()  # pyright: ignore[reportCallIssue]
 
     @classmethod
     def settings_customise_sources(

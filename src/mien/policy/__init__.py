@@ -1,4 +1,4 @@
-"""Policy as code, pure: deployment context, quarantine, identity, wording.
+"""Policy as code, pure: context and flow, consent, licences, mining, quarantine, redaction, identity, wording.
 
 What may enter: decisions over plain values, each with its reason. No I/O; no switch that turns a rule off.
 """
