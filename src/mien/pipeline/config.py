@@ -19,6 +19,7 @@ from mien.policy.egress import EgressTerms
 from mien.policy.identity import IdentityTerms
 from mien.policy.uses import PolicyTerms
 from mien.reason.annotate import Annotation
+from mien.reason.captions import CaptionTerms
 from mien.signals.body import BodyConfig, InteractionConfig
 
 FILE = "mien.toml"
@@ -34,6 +35,9 @@ class Analysis(Strict):
     max_people: Annotated[int, Ge(1), Le(100)] = Field(6, description="bodies measured per frame, largest first")
     window_s: Annotated[float, Ge(0.5), Le(30)] = Field(2.0, description="span of one observation and assessment")
     threads: Annotated[int, Ge(1), Le(64)] = Field(2, description="frames analysed side by side")
+    hwaccel: Literal["off", "auto", "cuda", "vaapi", "videotoolbox", "qsv"] = Field(
+        "off", description="device that decodes pictures; auto: one that is there, else none"
+    )
     device: Literal["cpu", "cuda"] = Field("cpu", description="where models run; what cannot run there says so")
 
 
@@ -124,6 +128,7 @@ class Config(BaseSettings):
     run: Running = Running()  # pyright: ignore[reportCallIssue]
     history: History = History()  # pyright: ignore[reportCallIssue]
     egress: EgressTerms = EgressTerms()  # pyright: ignore[reportCallIssue]
+    captions: CaptionTerms = CaptionTerms()  # pyright: ignore[reportCallIssue]
     policy: PolicyTerms = PolicyTerms()  # pyright: ignore[reportCallIssue]
 
     @classmethod
