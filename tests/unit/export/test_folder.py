@@ -8,7 +8,7 @@ import pytest
 from planted import project
 
 from mien.core import MienError
-from mien.export.selection.folder import MANIFEST, plain_names, staging
+from mien.export.selection.folder import MANIFEST, plain_names, seal, staging
 from mien.export.tables import export_tables
 
 
@@ -87,3 +87,43 @@ def test_file_names_stay_apart_and_inside():
     assert len({m.casefold() for m in made.values()}) == len(names)
     assert not any("/" in m or m.startswith(".") or " " in m for m in made.values())
     assert made["é.wav"] == "é.wav"
+
+
+def nested(out, *names: str, force: bool = False) -> None:
+    with staging(out, force=force) as draft:
+        for name in names:
+            (draft / name).parent.mkdir(parents=True, exist_ok=True)
+            (draft / name).write_text(name)
+        seal(draft, {}, {})
+
+
+def test_subfolders_are_listed_replaced_and_taken_back(tmp_path):
+    out = tmp_path / "out"
+    nested(out, "images/train/a.jpg", "images/test/b.jpg", "top.json")
+    held = json.loads((out / MANIFEST).read_text())["files"]
+    assert [f["name"] for f in held] == ["images/test/b.jpg", "images/train/a.jpg", "top.json"]
+    (out / "images" / "mine.txt").write_text("mine")
+    nested(out, "images/train/c.jpg", force=True)
+    left = sorted(p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file())
+    assert left == [MANIFEST, "images/mine.txt", "images/train/c.jpg"]
+    assert not (out / "images" / "test").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["images/../../precious.txt", "/precious.txt", "images//x", "images/./x", "link/precious.txt"]
+)
+def test_names_and_links_that_lead_elsewhere_are_never_followed(tmp_path, name):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    for kept in (tmp_path / "precious.txt", other / "precious.txt"):
+        kept.write_text("keep")
+    nested(out, "images/a.jpg")
+    (out / "link").symlink_to(other)
+    held = json.loads((out / MANIFEST).read_text())
+    held["files"] += [{"name": name}]
+    (out / MANIFEST).write_text(json.dumps(held))
+    nested(out, "top.json", force=True)
+    assert (other / "precious.txt").read_text() == (tmp_path / "precious.txt").read_text() == "keep"
+    with pytest.raises(MienError, match="through a link"):
+        nested(out, "link/precious.txt", force=True)
+    assert (other / "precious.txt").read_text() == "keep"

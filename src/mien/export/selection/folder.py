@@ -1,7 +1,7 @@
 """The folder of an export: made whole beside its place and moved there, or file by file where it replaces an older one.
 
-`export.json` lists the files with their sha256, so that a later export with `--force` takes back exactly what mien
-wrote and leaves everything else in the folder alone.
+`export.json` lists the files with their sha256, also those of subfolders (`images/x.jpg`), so that a later export with
+`--force` takes back exactly what mien wrote and leaves everything else in the folder alone. Links are never followed.
 """
 
 from __future__ import annotations
@@ -64,30 +64,63 @@ def _move(draft: Path, out: Path) -> None:
         draft.rename(out)
         return
     older = set(_listed(out))
-    fresh = sorted(p.name for p in draft.iterdir())
+    fresh = _files(draft)
+    for name in fresh:
+        if not _inside(out, name):
+            raise MienError("export.exists", f"{out / name} would be written through a link", "name another folder")
     for name in sorted(fresh, key=lambda n: n == MANIFEST):  # the list changes last
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
         (draft / name).replace(out / name)
-    for name in older - set(fresh):
-        (out / name).unlink(missing_ok=True)
+    for name in sorted(older - set(fresh)):
+        if _inside(out, name):
+            (out / name).unlink(missing_ok=True)
+            _prune(out, (out / name).parent)
+
+
+def _files(folder: Path) -> list[str]:
+    """The files of a folder and of its subfolders, by their names within it, in one order on every machine."""
+    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file() or p.is_symlink())
+
+
+def _inside(out: Path, name: str) -> bool:
+    """Whether no folder on the way to a file is a link (or a file)."""
+    folders = [out / parent for parent in Path(name).parents if parent != Path()]
+    return not any(f.is_symlink() or (f.exists() and not f.is_dir()) for f in folders)
+
+
+def _prune(out: Path, folder: Path) -> None:
+    """Take away folders that an older export has left empty."""
+    while folder != out:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def _listed(out: Path) -> list[str]:
-    """Files an older export of mien wrote here; names that are not plain are never believed."""
+    """Files an older export of mien wrote here; names that lead elsewhere are never believed."""
     try:
         names = [str(f["name"]) for f in json.loads((out / MANIFEST).read_text(encoding="utf-8"))["files"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
-    return [n for n in names if n == Path(n).name and n not in ("", ".", "..")]
+    return [n for n in names if _plain_path(n)]
+
+
+def _plain_path(name: str) -> bool:
+    parts = name.split("/")
+    return all(p == Path(p).name and p not in ("", ".", "..") and "\0" not in p for p in parts)
 
 
 def seal(draft: Path, about: dict[str, Any], rows: dict[str, int]) -> tuple[File, ...]:
     """Write `export.json` over the files of a draft; everything is synced to disk. Holds no time and no path."""
     files: list[File] = []
-    for path in sorted(draft.iterdir()):
+    for name in _files(draft):
+        path = draft / name
         with path.open("rb") as held:
             sha = hashlib.file_digest(held, "sha256").hexdigest()
             os.fsync(held.fileno())
-        files.append(File(path.name, rows.get(path.name, 0), path.stat().st_size, sha))
+        files.append(File(name, rows.get(name, 0), path.stat().st_size, sha))
     listed = [{"name": f.name, "rows": f.rows, "bytes": f.bytes, "sha256": f.sha256} for f in files]
     write_text(draft / MANIFEST, [json.dumps({**about, "files": listed}, indent=1, ensure_ascii=False) + "\n"])
     return tuple(files)
