@@ -1,19 +1,24 @@
-"""Which sources, people and clips may leave as tables. Pure: decisions over plain values, each with its reason.
+"""Which sources, people and clips may leave, and for what. Pure: decisions over plain values, each with its reason.
 
-Tables carry no pixels, so what `policy.quarantine` says of export decides, not what it says of display; consent and the
-context of the recording are asked beside it.
+`policy` has the rules; here they are asked of one recording, one clip, one person.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mien.core import UNASSIGNED, Context, Observation, Source, Subject
+from mien.core import Context, Observation, Source
 from mien.policy import quarantine_of
+from mien.policy.consent import refused
+from mien.policy.flow import Target
+from mien.policy.uses import Permission, Use
 
-_REFUSED = re.compile(r"(no|none|false|0|refused?|declined|denied|withdrawn|revoked|expired)\b", re.IGNORECASE)
+__all__ = ["ADULT", "Withheld", "clip_withheld", "refused", "source_withheld"]
+
+ADULT = (
+    18.0  # years: an estimate that reaches below it by one sd is of an apparent minor, for models that make pictures
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,36 +30,44 @@ class Withheld:
     reason: str
 
 
-def refused(consent: str | None) -> bool:
-    """Whether a consent field says no. "Not stated" is not a refusal: it is named in the notice instead."""
-    return consent is not None and _REFUSED.match(consent.strip()) is not None
+def source_withheld(name: str, permissions: Sequence[Permission], use: Use) -> Withheld | None:
+    """Why a source may not leave at all; None where it may.
 
-
-def source_withheld(name: str, source: Source, context: Context) -> Withheld | None:
-    """Why a source may not leave at all; None where it may. Care media never flows on, research never into studio."""
-    if refused(source.consent):
-        return Withheld(name, "consent.refused", f"its consent says {source.consent!r}")
-    crossing = source.context != context and (source.context == "care" or context == "studio")
-    if crossing:
-        return Withheld(name, "context.mixed", f"it was recorded for {source.context}, this project is {context}")
+    Args:
+        permissions: what each rule says of it, the one to be named first standing first.
+    """
+    for permission in permissions:
+        for reason in permission.why_not(use):
+            return Withheld(name, reason.code, reason.text)
     return None
 
 
-def clip_withheld(what: str, source: Source, context: Context, observations: Sequence[Observation]) -> Withheld | None:
-    """Why a clip may not leave: the explicit-content gate has not run on its picture, or quarantined it."""
+def clip_withheld(
+    what: str,
+    source: Source,
+    context: Context,
+    observations: Sequence[Observation],
+    use: Use = "share",
+    target: Target = "understanding",
+) -> Withheld | None:
+    """Why a clip may not leave: the explicit-content gate has not run on its picture, or quarantined it; or, for models
+    that make pictures, somebody in it may be a minor."""
     if source.kind == "audio":
         return None
     decision = quarantine_of(context, observations)
-    if decision.export:
-        return None
-    if "explicit-gate-unknown" in decision.reasons:
-        return Withheld(what, "gate.not-run", "the explicit-content gate has no answer for its picture")
-    if decision.permanent:
-        return Withheld(what, "gate.permanent", "explicit content with an apparent or possible minor, or age unknown")
-    return Withheld(what, "gate.quarantined", "explicit content: quarantined")
+    if not decision.export or (use == "train" and not decision.train):
+        if "explicit-gate-unknown" in decision.reasons:
+            return Withheld(what, "gate.not-run", "the explicit-content gate has no answer for its picture")
+        if decision.permanent:
+            words = "explicit content with an apparent or possible minor, or age unknown"
+            return Withheld(what, "gate.permanent", words)
+        return Withheld(what, "gate.quarantined", "explicit content: quarantined")
+    if target == "generation" and any(_apparent_minor(o) for o in observations):
+        return Withheld(
+            what, "gate.minor", "somebody in it may be a minor: models that make pictures never learn from it"
+        )
+    return None
 
 
-def enrolled(subject_id: str, subjects: dict[str, Subject]) -> bool:
-    """Whether a track's subject is a known person who consents: what `care` asks before affect leaves."""
-    held = subjects.get(subject_id)
-    return subject_id != UNASSIGNED and held is not None and bool(held.consent) and not refused(held.consent)
+def _apparent_minor(o: Observation) -> bool:
+    return o.target == "age" and o.value is not None and not o.value - (o.sd or 0.0) >= ADULT

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from mien.core import VERSION, Licences, Source
+from mien.export.selection.models import UNKNOWN, known_licences
 from mien.export.selection.scope import Scope
 from mien.pipeline import Stack
 from mien.pipeline.plan import STAGES
 
-UNKNOWN = Licences("not known here", "not known here", "not known here")
 _RESTRICTED = ("non-commercial", "noncommercial", "-nc", "research", "academic", "not stated", "terms")
 
 
@@ -52,16 +51,8 @@ def models_of(scope: Scope) -> list[Model]:
 
 
 def _model(row: dict[str, Any]) -> Model:
-    licences = _known().get(row["name"])
+    licences = known_licences().get(row["name"])
     return Model(row["fingerprint"], row["name"], row["slot"], row["weights_sha256"], licences or UNKNOWN)
-
-
-@lru_cache(maxsize=1)
-def _known() -> dict[str, Licences]:
-    from mien.models.weights import load_adapters
-
-    none = Licences("Apache-2.0 (mien)", "none", "none")
-    return {n: c.spec.weights.licences if c.spec.weights else none for n, c in load_adapters().items()}
 
 
 def notice(scope: Scope, models: list[Model]) -> str:

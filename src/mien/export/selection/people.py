@@ -1,0 +1,111 @@
+"""Who is in a project's media and what they agreed to: every record of a person, brought to one answer per use."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mien.core import UNASSIGNED, Attribute, Consent, Item, Source, Subject, Track
+from mien.export.selection.labelled import Labels, Place
+from mien.policy.consent import State, permission, refused, state
+from mien.policy.mining import PREFIX
+from mien.policy.uses import Permission, Use
+from mien.store import Store
+from mien.store.rows import TABLES
+
+SUBJECT = "subject"  # the target of a label that says whose a track is
+
+
+@dataclass(slots=True)
+class People:
+    """Consent of everybody in a project, at one time."""
+
+    subjects: dict[str, Subject]
+    consents: dict[str, tuple[Consent, ...]]
+    of_source: dict[str, tuple[str, ...]]
+    labels: Labels
+    at: datetime
+
+    def who(self, sha: str, track: Track) -> tuple[str, ...]:
+        """Everybody whose track it may be: by its column, and by a person's label. Each of them is asked."""
+        said = self.labels.of(Place(sha, track.span, track.geometry), SUBJECT)
+        named = {track.subject_id, said.value if said else UNASSIGNED} - {"", UNASSIGNED}
+        return tuple(sorted(named))
+
+    def says(self, subject: str, use: Use) -> State:
+        """What one person agreed to."""
+        held = self.subjects.get(subject)
+        return state(use, (held.consent if held else None,), self.consents.get(subject, ()), self.at)
+
+    def of_track(self, source: Source, track: Track, use: Use) -> State:
+        """Whether the person of a track agreed: "no" if anybody it may be refuses. What a recording's own consent, or
+        that of the person it is about, says holds for those in it of whom nothing is recorded."""
+        found = {self.says(subject, use) for subject in self.who(source.sha256, track)}
+        if "no" in found:
+            return "no"
+        if found:
+            return "yes" if "yes" in found else self.of_recording(source, use)
+        return self.of_recording(source, use)
+
+    def of_recording(self, source: Source, use: Use) -> State:
+        """What a recording's own field says; else what the people say whose recording it is."""
+        own = state(use, (source.consent,), (), self.at)
+        return own if own != "unknown" else self._people_of(source, use)
+
+    def _people_of(self, source: Source, use: Use) -> State:
+        said = {self.says(subject, use) for subject in self.of_source.get(source.sha256, ())}
+        return "no" if "no" in said else "yes" if said == {"yes"} else "unknown"
+
+    def permission(self, name: str, source: Source) -> Permission:
+        """What the consent of a recording, and of those whose recording it is, closes."""
+        made = permission(name, (source.consent,), (), self.at)
+        for subject in self.of_source.get(source.sha256, ()):
+            held = self.subjects.get(subject)
+            made &= permission(subject, (held.consent if held else None,), self.consents.get(subject, ()), self.at)
+        return made
+
+    def agreed(self, subjects: Sequence[str]) -> bool:
+        """Whether somebody is enrolled: known, with a consent that holds (what `care` asks before affect leaves)."""
+
+        def holds(subject: str) -> bool:
+            held, rows = self.subjects.get(subject), self.consents.get(subject, ())
+            words = held.consent if held else None
+            if rows:
+                return self.says(subject, "view") == "yes"
+            return bool(words) and not refused(words)
+
+        return bool(subjects) and all(holds(s) for s in subjects)
+
+
+def people_of(store: Store, labels: Labels, at: datetime) -> People:
+    """Read what the record holds of people."""
+    consents: dict[str, list[Consent]] = defaultdict(list)
+    if Consent in TABLES:
+        for row in store.all(Consent):
+            consents[row.subject_id].append(row)
+    of_source: dict[str, set[str]] = defaultdict(set)
+    for item in store.all(Item, "subject_id != ?", (UNASSIGNED,)):
+        for sha in item.source_shas:
+            of_source[sha].add(item.subject_id)
+    return People(
+        {s.id: s for s in store.all(Subject)},
+        {subject: tuple(rows) for subject, rows in consents.items()},
+        {sha: tuple(sorted(subjects)) for sha, subjects in of_source.items()},
+        labels,
+        at,
+    )
+
+
+def mining_of(store: Store) -> dict[str, tuple[tuple[str, str], ...]]:
+    """sha256 → what its file, or a table beside it, says of training and mining."""
+    said: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for a in store.all(Attribute, "key LIKE ?", (f"{PREFIX}%",)):
+        said[a.item_id].append((a.key, a.value))
+    found: dict[str, set[tuple[str, str]]] = defaultdict(set)
+    for item_id, rows in said.items():
+        for item in store.all(Item, "id = ?", (item_id,)):
+            for sha in item.source_shas:
+                found[sha].update(rows)
+    return {sha: tuple(sorted(rows)) for sha, rows in found.items()}
