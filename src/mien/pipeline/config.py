@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt, MaxLen
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -105,6 +105,14 @@ class History(Strict):
     runs: Annotated[int, Ge(0), Le(1000)] = Field(3, description="runs whose replaced results are kept, for mien diff")
 
 
+class SplitTerms(Strict):
+    """How what is exported for training is split, by groups that share no person and no material."""
+
+    validation: Annotated[float, Ge(0), Le(0.5)] = Field(0.1, description="share of the groups for validation")
+    test: Annotated[float, Ge(0), Lt(0.5)] = Field(0.1, description="share of the groups for the test")
+    salt: Annotated[str, MaxLen(64)] = Field("", description="another salt draws other splits; keep it once drawn")
+
+
 class Project(Strict):
     context: Context = Field(description="care, research or studio")
     name: str = Field("", description="shown in reports; the folder's name if empty")
@@ -129,6 +137,7 @@ class Config(BaseSettings):
     history: History = History()  # pyright: ignore[reportCallIssue]
     egress: EgressTerms = EgressTerms()  # pyright: ignore[reportCallIssue]
     captions: CaptionTerms = CaptionTerms()  # pyright: ignore[reportCallIssue]
+    splits: SplitTerms = SplitTerms()  # pyright: ignore[reportCallIssue]
     policy: PolicyTerms = PolicyTerms()  # pyright: ignore[reportCallIssue]
 
     @classmethod

@@ -1,0 +1,187 @@
+"""Splits for training, validation and test that no person, recording or copy crosses.
+
+Sources are joined where they share a person, a recording session or material (copies); a joined group is in one split.
+Which one is drawn by a salted hash, so that it depends on no order. What was drawn once is kept in `splits.json` (as
+salted digests, no names): a new source joins the split of its people, and one that would tie two splits together is
+left out, never moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from mien.core import MienError
+from mien.export.selection.gate import Withheld
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+FILE = "splits.json"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A source (its sha256) and the marks it shares with others: `subject:P-07`, `item:…`, `copy:…`."""
+
+    source: str
+    marks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """How splits are drawn. validation, test: fractions of the groups; salt: another one draws anew."""
+
+    validation: float = 0.1
+    test: float = 0.1
+    salt: str = ""
+
+    def digest(self, mark: str) -> str:
+        return hashlib.blake2b(mark.encode(), key=self.salt.encode()[:64], digest_size=16).hexdigest()
+
+    def split(self, group: str) -> Split:
+        u = int(self.digest(f"draw:{group}")[:13], 16) / 16**13
+        return "test" if u < self.test else "validation" if u < self.test + self.validation else "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Splits:
+    """Where every source belongs.
+
+    Attributes:
+        of: sha256 → split; group: sha256 → group, which is in one split as a whole.
+        left_out: sha256 → why it is in none; kept: digest of a mark → split, what has been drawn so far.
+    """
+
+    of: Mapping[str, Split]
+    group: Mapping[str, str]
+    left_out: Mapping[str, Withheld]
+    kept: Mapping[str, Split]
+
+    @property
+    def empty(self) -> tuple[Split, ...]:
+        """Splits that hold nothing: there are too few groups."""
+        return tuple(s for s in SPLITS if s not in self.of.values())
+
+
+def assign(units: Iterable[Unit], kept: Mapping[str, Split], draw: Draw) -> Splits:
+    """Draw splits for sources. Pure; the order of units changes nothing, and a second call changes nothing.
+
+    Where a tie between two splits only shows in a chain of sources, those that touch what training has seen keep their
+    place and the others are left out: what was learnt cannot be unlearnt.
+
+    Args:
+        kept: what was drawn before (`Splits.kept`); never changed, only added to.
+    """
+    marks = {u.source: frozenset(draw.digest(m) for m in (f"source:{u.source}", *u.marks)) for u in units}
+    known: dict[str, Split] = dict(kept)
+    out: set[str] = set()
+    while True:
+        out = {s for s, m in marks.items() if len({known[x] for x in m if x in known}) > 1}
+        groups = _groups({s: m for s, m in marks.items() if s not in out})
+        torn = [(g, held) for g in groups if len(held := {known[m] for s in g for m in marks[s] if m in known}) > 1]
+        if not torn:
+            break
+        for group, held in torn:
+            first = next(s for s in SPLITS if s in held)
+            touching = [s for s in group if any(known.get(m) == first for m in marks[s])]
+            known |= {m: first for s in touching for m in marks[s] if m not in known}
+    of: dict[str, Split] = {}
+    named: dict[str, str] = {}
+    for group in groups:
+        name = min(m for s in group for m in marks[s])
+        split: Split = next((known[m] for s in group for m in marks[s] if m in known), draw.split(name))
+        for source in group:
+            of[source], named[source] = split, name[:16]
+            known.update(dict[str, Split].fromkeys(marks[source], split))
+    why = "its people or its material are in two splits already"
+    left = {s: Withheld(s, "split.would-leak", why) for s in sorted(out)}
+    return Splits(dict(sorted(of.items())), dict(sorted(named.items())), left, dict(sorted(known.items())))
+
+
+def _groups(marks: Mapping[str, frozenset[str]]) -> list[list[str]]:
+    """Sources joined by common marks (connected components), each sorted."""
+    root: dict[str, str] = {}
+
+    def find(x: str) -> str:
+        root.setdefault(x, x)
+        while root[x] != x:
+            root[x] = root[root[x]]
+            x = root[x]
+        return x
+
+    for source, held in marks.items():
+        for mark in held:
+            a, b = find(f"s{source}"), find(f"m{mark}")
+            root[max(a, b)] = min(a, b)
+    groups: dict[str, list[str]] = defaultdict(list)
+    for source in sorted(marks):
+        groups[find(f"s{source}")].append(source)
+    return list(groups.values())
+
+
+def leaks(units: Sequence[Unit], of: Mapping[str, Split]) -> tuple[str, ...]:
+    """Marks that are in more than one split, as sentences; empty where nothing leaks. Does not trust `assign`."""
+    seen: dict[str, set[Split]] = defaultdict(set)
+    for unit in units:
+        for mark in (f"source:{unit.source}", *unit.marks) if unit.source in of else ():
+            seen[mark].add(of[unit.source])
+    kinds = [mark.partition(":")[0] for mark, splits in sorted(seen.items()) if len(splits) > 1]
+    return tuple(f"a {kind} is in more than one split" for kind in kinds)
+
+
+# ---------------------------------------------------------------- on disk
+
+
+def read(path: Path, draw: Draw) -> dict[str, Split]:
+    """What was drawn before; empty where nothing was.
+
+    Raises:
+        MienError: `splits.damaged`; `splits.other-salt` where the salt has changed since: nothing would be known again.
+    """
+    try:
+        held = json.loads(path.read_text(encoding="utf-8"))
+        kept: dict[str, Split] = held["marks"]
+        salt = held["salt"]
+        if held["version"] != VERSION or not all(s in SPLITS for s in kept.values()):
+            raise ValueError("unknown version or split")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        hint = f"restore {FILE}, or delete it to draw anew: models trained before may then have seen test data"
+        raise MienError("splits.damaged", f"{FILE} cannot be read: {error}", hint) from error
+    if salt != draw.digest("salt"):
+        hint = f"put [splits] salt back, or delete {FILE} to draw anew"
+        raise MienError("splits.other-salt", f"{FILE} was drawn with another salt", hint)
+    return kept
+
+
+def write(path: Path, splits: Splits, draw: Draw) -> None:
+    """Keep what was drawn: whole or not at all."""
+    told = {"version": VERSION, "salt": draw.digest("salt"), "marks": dict(splits.kept)}
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with draft.open("w", encoding="utf-8") as out:
+            json.dump(told, out, indent=0, sort_keys=True)
+            out.flush()
+            os.fsync(out.fileno())
+        draft.replace(path)
+    except OSError as error:
+        raise MienError("splits.not-writable", f"cannot write {path.name}: {error.strerror}") from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def forget(path: Path, marks: Iterable[str], draw: Draw) -> int:
+    """Take marks (`source:SHA`, `subject:ID`) out of what was drawn; how many there were."""
+    kept = read(path, draw)
+    gone = {draw.digest(m) for m in marks} & set(kept)
+    if gone:
+        write(path, Splits({}, {}, {}, {m: s for m, s in kept.items() if m not in gone}), draw)
+    return len(gone)
