@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from mien.core import UNASSIGNED, Attribute, Failure, Item, MienError, Span, Verdict, digest, label_key
+from mien.pipeline.inputs.credentials import mining_attributes
 from mien.pipeline.inputs.entry import Entry, Refused
 from mien.pipeline.inputs.facts import reconcile
 from mien.pipeline.inputs.identity import Pseudonyms
+from mien.policy.mining import strictest
 from mien.store import StageResult, Store
 
 STAGE = "input"
@@ -91,13 +93,12 @@ class Keeper:
                     self._store.drop_unit(str(path))  # what was said of the path while it could not be read
         subject = self._people.code(entry.subject) if entry.subject else UNASSIGNED
         item = replace(entry.item, source_shas=tuple(dict.fromkeys(shas)), subject_id=subject)
-        key = digest(
-            STAGE, 1, item.source_shas, subject, [[a.key, a.type, a.value] for a in entry.attributes], entry.labels
-        )
+        attributes = _with_mining(entry)
+        key = digest(STAGE, 1, item.source_shas, subject, [[a.key, a.type, a.value] for a in attributes], entry.labels)
         held = self._store.stage(item.id, STAGE)
         if held is not None and held.key == key and held.state == "ok" and not problems:
             return
-        records = (item, *entry.attributes, *self._labels(item, entry.labels))
+        records = (item, *attributes, *self._labels(item, entry.labels))
         self._touch(item)
         if problems:
             first = problems[0]
@@ -165,3 +166,13 @@ def affected(store: Store) -> tuple[list[str], frozenset[str]]:
     for item in items:
         by_input[item.given].append(item)
     return list(inputs), frozenset(i.id for i in items)
+
+
+def _with_mining(entry: Entry) -> tuple[Attribute, ...]:
+    """An item's attributes and what its files say of training and mining; of two words on one entry, the stricter."""
+    held = {a.key: a for a in entry.attributes}
+    for path in entry.media:
+        for said in mining_attributes(entry.item.id, path):
+            other = held.get(said.key)
+            held[said.key] = replace(said, value=strictest(other.value, said.value)) if other else said
+    return tuple(held.values())
