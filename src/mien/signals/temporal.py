@@ -3,7 +3,7 @@
 A maximum is an episode when it stands out by `on` standard deviations of the quiet cells, both over the quiet and over
 the valleys beside it (topographic prominence), and by the smallest change that counts; it ends where the curve has come
 back to `off` of them (two thresholds: Schmitt 1938). The quiet is the lower fifth of what was measured, so that an
-episode may fill most of a clip. Noise makes none: on planted noise of many kinds `python -m bench captions` counts them.
+episode may fill most of a clip. How often noise makes one, by its kind: `python -m bench captions` plants and counts.
 
 Onset and offset are where the flank, from its lower to its upper crossing, meets the quiet when drawn on as a straight
 line (the attack of Peeters 2004, continued to its foot): exact for steps and ramps, late by a tenth of the rise for a
@@ -54,7 +54,8 @@ class Episode:
 
     onset, peak and offset with their sd; None where it began before or ended after what was measured (`began`, `ended`
     say why: "clip-border" or "gap"). top_from_us, top_until_us: the stretch near the peak: escalation comes before it,
-    resolution after it. height over `quiet`, in the signal's unit; confidence: 0..1, that the height is no noise.
+    resolution after it. height over `quiet`, in the signal's unit; least: the height it needed to be one;
+    confidence: 0..1, that the height is no noise.
     """
 
     onset_us: int | None
@@ -68,6 +69,7 @@ class Episode:
     height: float
     quiet: float
     noise: float
+    least: float
     confidence: float
     began: Edge = ""
     ended: Edge = ""
@@ -227,7 +229,7 @@ def _episode(
         math.nan if rise is None else math.hypot(rise_sd * cell_s, hidden(top - math.ceil(rise) - 1, first)),
         math.hypot(peak_sd, hidden(first, last)),
         math.nan if fall is None else math.hypot(fall_sd * cell_s, hidden(last, top + math.ceil(fall) + 1)),
-        height, quiet, noise,
+        height, quiet, noise, max(rules.on * noise, rules.least),
         1.0 if noise == 0 else math.erf(height / noise / 2 / math.sqrt(2)),
         edges[0] if rise is None else "", edges[1] if fall is None else "",
     )  # fmt: skip

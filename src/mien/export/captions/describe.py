@@ -7,7 +7,7 @@ from collections.abc import Container
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mien.core import Assessment, Source
+from mien.core import Assessment, Source, Span
 from mien.export.captions.continuity import Continuity, continuity
 from mien.export.captions.controls import Controls, controls_of
 from mien.export.captions.given import clean, given, refused
@@ -77,11 +77,11 @@ def describe(
     """
     observables_only = terms.observables_only or project.config.context == "care"
     found = measures(rows, project, affect=not observables_only)
-    runs = descriptors(found)
+    runs, span = descriptors(found), rows.part.clip.span
     tags = [t for rule in vocabulary().rules if (t := tag_of(rule, found)) and (terms.unvalidated or not rule.weak)]
     phrases = [t.phrase for t in tags]
     soft = _trends(found) if terms.soft and not observables_only else []
-    phrases += _courses(runs) if terms.temporal else []
+    phrases += _courses(runs, span) if terms.temporal else []
     derived, left = compose([*phrases, *(s.phrase for s in soft)], terms)
     captions, weights, readings = [derived], [1.0], [""]
     origin: Origin = "derived"
@@ -95,7 +95,7 @@ def describe(
             weights.append(p)
             readings.append(state)
         weights[0] = 1 - sum(weights[1:])
-    leading = next(((a, e) for a in ("motion_energy", "loudness") if (e := course(runs, a)[0])), None)
+    leading = next(((a, e) for a in ("motion_energy", "loudness") if (e := course(runs, a, span)[0])), None)
     return Description(
         tuple(captions), tuple(weights), tuple(readings), origin, derived,
         dropped(rows.part.clip.id, terms.dropout), tuple(tags + soft), runs, controls_of(found),
@@ -108,10 +108,10 @@ def dropped(clip_id: str, share: float) -> bool:
     return int.from_bytes(hashlib.sha256(f"dropout {clip_id}".encode()).digest()[:8]) < share * 2**64
 
 
-def _courses(runs: tuple[Descriptor, ...]) -> list[str]:
+def _courses(runs: tuple[Descriptor, ...], span: Span) -> list[str]:
     words: list[str] = []
     for c in vocabulary().courses:
-        _, seen = course(runs, c.axis)
+        _, seen = course(runs, c.axis, span)
         if seen:
             words.append({"whole": c.whole, "onset": c.onset, "offset": c.offset}[seen])
     return words
@@ -133,7 +133,7 @@ def _readings(
 ) -> list[tuple[str, float, list[str]]]:
     """(state, posterior, words) of each reading of the leading person where the evidence leaves several; else none.
 
-    Ambiguous: a conflict over the threshold, or a conformal set of several states; the window with most evidence counts.
+    Ambiguous: a conflict over the threshold or a conformal set of several states; the window of most evidence counts.
     """
     who = found.face.id if found.face else None
     mine = [a for a in rows.assessments if a.track_id in (who, None)]

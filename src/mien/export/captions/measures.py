@@ -79,14 +79,17 @@ class Curve:
 @dataclass(frozen=True, slots=True)
 class Measures:
     """t_us int64 `[n]`, starts of the cells of 200 ms that touch the clip (multiples from the source's t = 0); the
-    curves; shares and counts of the whole clip; the leading face and body."""
+    curves; shares of the whole clip; people float64 `[20]` tracked at equal steps (or empty); the leading face and
+    body; analysed frames per second; whether it is a picture that does not move."""
 
     t_us: npt.NDArray[np.int64]
     curves: dict[str, Curve]
     shares: dict[str, float]
+    people: F64
     face: Track | None
     body: Track | None
     fps: float
+    still: bool
 
     def middle_us(self, axis: Axis) -> npt.NDArray[np.int64]:
         """The moments that the cells of an axis speak of: sound fills its cell; pictures are taken at its first frames,
@@ -114,7 +117,7 @@ def measures(rows: ClipRows, project: Project, *, affect: bool) -> Measures:
             best = min(mine, key=lambda s: (-s.coverage, s.adapter, s.id))
             curves[axis.name] = Curve(axis, best, *_gridded(project, best, t_us))
     fps = min(project.config.analysis.fps, rows.part.source.fps or math.inf)
-    return Measures(t_us, curves, _shares(rows, body), face, body, fps)
+    return Measures(t_us, curves, _shares(rows, body), _people(rows), face, body, fps, rows.part.source.kind == "image")
 
 
 def leading(tracks: Sequence[Track], kind: str) -> Track | None:
@@ -152,12 +155,7 @@ def _shares(rows: ClipRows, body: Track | None) -> dict[str, float]:
     """Figures of the whole clip; NaN where nothing was looked at."""
     span = rows.part.clip.span
     whole = max(1, span.duration_us)
-    found: dict[str, float] = {"people": math.nan, "light": math.nan, "speech_share": math.nan, "voice_share": math.nan}
-    if rows.part.source.kind != "audio" and not rows.hidden:
-        at = span.start_us + (np.arange(20) + 0.5) / 20 * whole
-        seen = {k: [t.span for t in rows.tracks if t.kind == k] for k in ("person", "face")}
-        count = {k: [sum(s.start_us <= t < s.end_us for s in spans) for t in at] for k, spans in seen.items()}
-        found["people"] = float(np.median(np.maximum(count["person"], count["face"])))
+    found: dict[str, float] = {"light": math.nan, "speech_share": math.nan, "voice_share": math.nan}
     light = [o.value for o in rows.observations if o.target == "picture.luma" and o.value is not None]
     if light:
         found["light"] = float(np.median(light))
@@ -170,6 +168,17 @@ def _shares(rows: ClipRows, body: Track | None) -> dict[str, float]:
     for name, target in (("swaying", "body.rocking"), ("walking", "body.pacing")):
         found[name] = math.nan if body is None else _covered(rows.observations, target, body, whole)
     return found
+
+
+def _people(rows: ClipRows) -> F64:
+    """People in view at twenty moments; empty where nobody was looked for, or somebody's rows were left out."""
+    if rows.part.source.kind == "audio" or rows.hidden:
+        return np.zeros(0)
+    span = rows.part.clip.span
+    at = span.start_us + (np.arange(20) + 0.5) / 20 * span.duration_us
+    seen = [[t.span for t in rows.tracks if t.kind == kind] for kind in ("person", "face")]
+    count = [[sum(s.start_us <= t < s.end_us for s in spans) for t in at] for spans in seen]
+    return np.max(np.array(count, np.float64), axis=0)
 
 
 def _covered(observations: Sequence[Observation], target: str, body: Track, whole: int) -> float:

@@ -8,13 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mien.core import Span
 from mien.export.captions.measures import Measures
 from mien.export.captions.vocabulary import Rule
 from mien.signals.temporal import Episode, TemporalRules, episodes, leading, trend
 
 F64 = npt.NDArray[np.float64]
 LEAST_SHARE = 0.5  # of the clip in which an axis must have been measured for a word
-WINDOW = 5  # cells: medians over a second
+WINDOW = 5  # cells: medians over a second; a shorter clip gives no word that needs time
+HOLDS = 2 / 3  # of the measured cells for which a word must hold
+STRONG = 2.0  # times as high as an episode must be: from here on its course is told
+BORDER_US = 1_000_000  # what begins or ends nearer to a border of the clip is not told
+CLEAR = 1.5  # times its sd: a told trend
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +45,12 @@ class Descriptor:
 
 def tag_of(rule: Rule, found: Measures) -> Tag | None:
     """The word of a rule; None where it says nothing or the axis was measured in less than half of the clip."""
-    if rule.axis in found.shares:
+    if not found.still and len(found.t_us) < WINDOW and rule.axis != "light":
+        return None
+    if rule.axis == "people":
+        value, weak, unit = float(np.median(found.people)) if len(found.people) else math.nan, rule.weak, ""
+        state = quantised(rule, found.people) if len(found.people) else None
+    elif rule.axis in found.shares:
         value, weak, unit = found.shares[rule.axis], rule.weak, ""
         state = None if math.isnan(value) else quantised(rule, np.array([value]))
     else:
@@ -63,12 +73,11 @@ def medians(value: F64) -> F64:
     return np.array(out, np.float64)
 
 
-def quantised(rule: Rule, values: F64) -> int:
-    """Index of the word that most of the values stand for.
+def quantised(rule: Rule, values: F64) -> int | None:
+    """Index of the word that two thirds of the values stand for; None where none does.
 
     A value moves the state only when it is beyond an edge by its dead zone (two thresholds, as Schmitt 1938); the first
-    state is that of the first value outside of all dead zones, else that of the median. Of equal shares the word nearer
-    to the middle of the list wins.
+    state is that of the first value outside of all dead zones, else that of the median.
     """
     edges, dead = np.array(rule.edges), np.array(rule.dead)
     plain = np.searchsorted(edges, values, side="right")
@@ -81,8 +90,8 @@ def quantised(rule: Rule, values: F64) -> int:
         while state > 0 and v < edges[state - 1] - dead[state - 1]:
             state -= 1
         count[state] += 1
-    middle = (len(rule.words) - 1) / 2
-    return min(range(len(count)), key=lambda k: (-count[k], abs(k - middle), k))
+    best = int(np.argmax(count))
+    return best if count[best] >= HOLDS * len(values) else None
 
 
 def descriptors(found: Measures) -> tuple[Descriptor, ...]:
@@ -101,17 +110,19 @@ def descriptors(found: Measures) -> tuple[Descriptor, ...]:
     return tuple(rows)
 
 
-def course(rows: tuple[Descriptor, ...], axis: str) -> tuple[Episode | None, str]:
-    """The leading episode of an axis and which of its ends lie in the clip: "whole", "onset", "offset" or ""."""
+def course(rows: tuple[Descriptor, ...], axis: str, span: Span) -> tuple[Episode | None, str]:
+    """The leading episode of an axis, and what of it is told: "whole", "onset", "offset" or ""."""
     episode = leading([d.episode for d in rows if d.axis == axis])
     if episode is None:
         return None, ""
-    ends = (episode.onset_us is not None, episode.offset_us is not None)
-    return episode, {(True, True): "whole", (True, False): "onset", (False, True): "offset"}.get(ends, "")
+    rises = episode.onset_us is not None and episode.onset_us < span.end_us - BORDER_US
+    falls = episode.offset_us is not None and episode.offset_us >= span.start_us + BORDER_US
+    told = {(True, True): "whole", (True, False): "onset", (False, True): "offset"}.get((rises, falls), "")
+    return episode, told if episode.height >= STRONG * episode.least else ""
 
 
 def trend_of(found: Measures, axis: str) -> tuple[int, float, float]:
-    """(-1, 0 or 1, change, its sd) of an axis of affect; 0 unless the change is larger than its sd."""
+    """(-1, 0 or 1, change, its sd) of an axis of affect; 0 unless the change is clearly larger than its sd."""
     curve = found.curves[axis]
     change, sd = trend(curve.value, curve.sd)
-    return (0 if not abs(change) > sd else int(np.sign(change))), change, sd
+    return (0 if not abs(change) > CLEAR * sd else int(np.sign(change))), change, sd
