@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from mien.core.version import VERSION
 
 __version__ = VERSION
-__all__ = ["MienError", "__version__", "analyse", "init", "open"]
+__all__ = ["MienError", "__version__", "analyse", "init", "load_release", "open"]
 
 if TYPE_CHECKING:
-    from mien.api import analyse, init, open  # noqa: A004
+    from mien.api import analyse, init, load_release, open  # noqa: A004
     from mien.core import MienError
 
 

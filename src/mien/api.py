@@ -26,12 +26,13 @@ from mien.core import (
 )
 from mien.pipeline import Listener, Outcome, Project, silent
 from mien.reason import in_order
+from mien.store.released import load_release
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Analysis", "ClipView", "Clips", "Curves", "analyse", "init", "open"]
+__all__ = ["Analysis", "ClipView", "Clips", "Curves", "analyse", "init", "load_release", "open"]
 
 
 class Curves:

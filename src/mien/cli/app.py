@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import annotate, audit, demo, diff, models, out, reason, train
+from mien.cli import annotate, audit, demo, diff, models, out, reason, release, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 app.add_typer(models.app, name="models", help="Fetch, check and list the weights of models.")
 app.add_typer(train.app, name="train", help="Train the small heads that mien ships.")
 app.add_typer(demo.app, name="demo", help="Real footage and real sound through the whole pipeline, explained.")
+app.add_typer(release.app, name="release", help="Data sets to hand on: build, verify, push, revoke.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
 out.register(app)

@@ -1,0 +1,25 @@
+"""Releases: an immutable folder with everything that trainers, readers and auditors need, and its end.
+
+What may enter: building, keys, cards, pushing and revoking. What reads a release without a project lies in `store`
+(`sealing`, `revocation`, `released`), so that training may use it.
+"""
+
+from mien.export.release.build import Built, Order, build
+from mien.export.release.keys import Key, default_key, new_key, open_key, public_key
+from mien.export.release.pushing import Pushed, push
+from mien.export.release.revoking import list_findings, revoke
+
+__all__ = [
+    "Built",
+    "Key",
+    "Order",
+    "Pushed",
+    "build",
+    "default_key",
+    "list_findings",
+    "new_key",
+    "open_key",
+    "public_key",
+    "push",
+    "revoke",
+]
