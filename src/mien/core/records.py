@@ -106,6 +106,27 @@ class Consent:
     note: str = ""
 
 
+AssignedBy = Literal["session", "zone", "track"]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Who somebody in a recording is, as a person said it; keyed on media, only ever added: the newest that fits counts.
+
+    `kind`: whoever is alone in view, and the sound (`session`); who stays in a place of the frame (`zone`); one track.
+    `zone`: box (x1, y1, x2, y2) as a share of the frame; None for a session. `subject_id` `unassigned` takes back.
+    """
+
+    id: str
+    subject_id: str
+    source_sha: str
+    span: Span
+    kind: AssignedBy
+    zone: tuple[float, float, float, float] | None
+    by: str
+    at_utc: str
+
+
 @dataclass(frozen=True, slots=True)
 class Clip:
     """A span of a source. `starts`, `ends` say why."""

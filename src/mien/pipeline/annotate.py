@@ -21,9 +21,10 @@ from mien.pipeline.config import Config
 from mien.pipeline.engine.books import utc_now
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs.keep import GONE, STAGE
+from mien.pipeline.people import Marks, now
 from mien.pipeline.project import Project
 from mien.pipeline.stack import reach
-from mien.policy import WAITING_CODE, WAITING_MESSAGE, affect_allowed
+from mien.policy import WAITING_CODE, WAITING_MESSAGE
 from mien.reason.annotate import VERSION as PROMPTS
 from mien.reason.annotate import Annotation, ask_of, attributes_of
 from mien.store import StageResult, Store
@@ -107,7 +108,7 @@ class _Work:
         self._before = self._without = self._waiting = 0
         settings = spec.model_dump(mode="json", exclude={"model"})
         gone = {row.unit for row in store.stages_in(STAGE, GONE)}
-        waits = spec.affect and not affect_allowed(config.context, subject_enrolled=False)
+        marks = Marks(store, config.context, now()) if spec.affect else None
         prefix = f"{self.stage}."
         strange = (len(prefix), prefix, self.stage)
         for a in store.all(Attribute, "substr(key, 1, ?) = ? AND _stage <> ?", strange):
@@ -128,6 +129,7 @@ class _Work:
                 if row is not None:
                     store.drop_stage(item.id, self.stage)
                 continue
+            waits = marks is not None and not marks.enrolled(item.subject_id)
             key = digest(self.stage, PROMPTS, settings, by, texts, waits)
             if row is not None and row.key == key and not (retry and row.state == "failed"):
                 self._before += not waits

@@ -20,6 +20,7 @@ from mien.core import Clip, Context, Licences, MienError, Source, clip_id, diges
 from mien.media import Decoder, hash_file
 from mien.models.weights import present
 from mien.pipeline.config import Config
+from mien.pipeline.people import Marks, now
 from mien.pipeline.plan import STAGES, Stage, applies, cutting
 from mien.pipeline.rates import Rates, Todo, predicted_mb, rates_of
 from mien.pipeline.stack import Stack
@@ -145,10 +146,11 @@ def forecast(store: Store, config: Config, found: Iterable[Path | tuple[str, Mie
         if source is not None:
             fresh[source.sha256] = source
     total, values = _Sum(), values_of(config)
+    marks = Marks(store, config.context, now())
     busy = 0
     estimated = False
     for source in (*known.values(), *fresh.values()):
-        mine, guessed = _units(source, store, config, stack, values)
+        mine, guessed = _units(source, store, config, stack, values, marks)
         todo = sum(total.add(unit) for unit in mine) > 0
         busy += todo
         estimated |= guessed and todo
@@ -214,7 +216,7 @@ def _probed(
 
 
 def _units(
-    source: Source, store: Store, config: Config, stack: Stack, values: Mapping[str, Any]
+    source: Source, store: Store, config: Config, stack: Stack, values: Mapping[str, Any], marks: Marks
 ) -> tuple[list[_Unit], bool]:
     """The clips of a source and what is left to do there; True when some of it is not cut yet."""
     on = partial(applies, source=source, has=stack.has)
@@ -230,7 +232,7 @@ def _units(
     units = [
         _Unit(
             _media_s(c.span.duration_us, config),
-            states_of(c, config, on, stack.label, {r.stage: r for r in store.stages_of(c.id)}, values),
+            states_of(c, config, on, stack.label, {r.stage: r for r in store.stages_of(c.id)}, values, marks.cast(c)),
             1,
         )
         for c in clips

@@ -37,10 +37,11 @@ from mien.pipeline.annotate import PREFIX, questioned
 from mien.pipeline.answers import Attempt, Opened, attempts_table, engine_of, stage_of
 from mien.pipeline.engine.books import utc_now
 from mien.pipeline.events import Event, Listener, silent
+from mien.pipeline.people import Marks, now
 from mien.pipeline.project import Project
 from mien.pipeline.shown import stills
 from mien.pipeline.stack import Stack
-from mien.policy import affect_allowed, emotion_words, forbidden_words
+from mien.policy import emotion_words, forbidden_words
 from mien.reason import Ledger
 from mien.reason.vlm import VERSION as PROMPTS
 from mien.reason.vlm import Shown, narration, narrator_ask, opinion, opinion_ask, repair_of
@@ -160,7 +161,7 @@ def reason_clips(
         )
         stage = stage_of(engine)
         for one in _questions(project, terms, clips, adapter.slot):
-            if terms.role == "opinion" and not affect_allowed(context, subject_enrolled=False):
+            if terms.role == "opinion" and one.observables_only:
                 waiting += 1
                 continue
             row, key = store.stage(one.clip.id, stage), _key(terms, one, str(held))
@@ -203,7 +204,7 @@ def _asked(project: Project, terms: Terms, clip: Clip, stack: Stack | None, coun
     missing = next((t.missing for t in store.all(Trace, *where) if t.engine.startswith("ledger")), ())
     ledger = Ledger(clip, tuple(store.all(Track, *where)), rows, tuple(store.all(Assessment, *where)), missing)
     context = project.config.context
-    only = not affect_allowed(context, subject_enrolled=False)
+    only = not Marks(store, context, now()).cast(clip).everybody  # the frames show everybody
     frames, why = None, "none were asked for"
     (source,) = store.all(Source, "sha256 = ?", (clip.source_sha,))
     if stack is not None and source.kind == "audio":

@@ -8,14 +8,17 @@ from mien.store.arrays import array_schema
 from mien.store.canonical import canonical_dump
 from mien.store.history import AsOf, Held
 from mien.store.lock import Holder, holder
+from mien.store.log import Entry, Registered
 from mien.store.project import StageResult, StageRow, Store
 from mien.store.schema import STORE_VERSION
 
 __all__ = [
     "STORE_VERSION",
     "AsOf",
+    "Entry",
     "Held",
     "Holder",
+    "Registered",
     "StageResult",
     "StageRow",
     "Store",

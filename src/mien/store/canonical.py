@@ -11,13 +11,14 @@ import json
 from mien.store.project import Store
 from mien.store.rows import TABLES
 
+_NOT_RESULTS = {"runs", "items", "attributes", "consents", "assignments"}
 _LEFT_OUT = {"_unit", "at_utc", "attempt", "run_id", "ms", "path", "started_utc", "finished_utc"}
 
 
 def canonical_dump(store: Store) -> str:
     """One JSON line per record, ledger line and array (arrays as SHA-256 of their values), sorted."""
     lines: list[str] = []
-    for table in sorted({*TABLES.values(), "stages"} - {"runs", "items", "attributes"}):
+    for table in sorted({*TABLES.values(), "stages"} - _NOT_RESULTS):
         names, rows = store.query(f"SELECT * FROM {table}")  # noqa: S608 - our own names
         for row in rows:
             kept = {n: v for n, v in zip(names, row, strict=True) if n not in _LEFT_OUT}

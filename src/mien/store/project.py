@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 import sqlite3
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from mien.core import Failure, MienError, probe
-from mien.store import arrays, durable, history, question, schema
+from mien.store import arrays, durable, history, log, question, schema
 from mien.store.lock import Lock
 from mien.store.rows import TABLES, from_row, insertion, to_row
 from mien.store.schema import STORE_VERSION
@@ -275,6 +276,15 @@ class Store:
         db.execute("DELETE FROM stages WHERE unit=?", (unit,))
         return files
 
+    def erase_readings(self, unit: str) -> None:
+        """Drop the history of a unit, and what reasoning engines said of it: somebody withdrew what they stand on."""
+        with self._transaction() as db:
+            history.erase(db, unit)
+            said = db.execute("SELECT stage FROM stages WHERE unit=? AND substr(stage, 1, 7)='reason.'", (unit,))
+            for (stage,) in said.fetchall():
+                self._drop_owned(db, unit, stage)
+                db.execute("DELETE FROM stages WHERE unit=? AND stage=?", (unit, stage))
+
     def drop_stage(self, unit: str, stage: str) -> None:
         """Remove the records and the ledger line of one stage that holds no arrays."""
         with self._transaction() as db:
@@ -334,6 +344,47 @@ class Store:
     def _remove(self, file: str) -> None:
         if self.root is not None:
             durable.remove(self.root / file)
+
+    # ------------------------------------------------------------ what left, and the log
+
+    def register(
+        self, kind: str, path: Path, sources: Collection[str], subjects: Collection[str], sha256: str, at_utc: str
+    ) -> None:
+        """Note what left the project, or lies beside its record, so that it can be found when somebody withdraws.
+
+        Works on a store that was opened for reading, too.
+
+        Args:
+            kind: `export`, `report`, `release`, `adapter` or `profile`. path: the file or folder. sources, subjects:
+                whose data it holds. sha256: of its manifest, or of the file.
+        """
+        where = self._told(path)
+        with self._transaction() as db:
+            log.register(db, kind, where, sources, subjects, sha256, at_utc)
+            told = {"path": where, "sha256": sha256, "sources": sorted(set(sources)), "subjects": sorted(set(subjects))}
+            log.append(db, kind, told, at_utc)
+
+    def _told(self, path: Path) -> str:
+        """A path within the project from its root, any other whole."""
+        whole = Path(os.path.abspath(path))
+        root = None if self.root is None else Path(os.path.abspath(self.root))
+        return str(whole.relative_to(root) if root is not None and whole.is_relative_to(root) else whole)
+
+    def registered(self) -> list[log.Registered]:
+        return log.registered(self._db)
+
+    def note(self, kind: str, payload: dict[str, Any], at_utc: str) -> log.Entry:
+        """Add an entry to the log; the chain holds a commitment, the payload can be erased."""
+        with self._transaction() as db:
+            return log.append(db, kind, payload, at_utc)
+
+    def entries(self) -> list[log.Entry]:
+        """The log, oldest first; what was erased has no payload."""
+        return log.entries(self._db)
+
+    def verify_log(self) -> list[str]:
+        """What is wrong with the log; empty where it verifies."""
+        return log.verify(self._db)
 
     # ------------------------------------------------------------ reading
 

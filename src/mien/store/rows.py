@@ -16,9 +16,11 @@ from typing import Any, TypeVar
 
 from mien.core import (
     Assessment,
+    Assignment,
     Attribute,
     Claim,
     Clip,
+    Consent,
     Contribution,
     Failure,
     Item,
@@ -51,6 +53,8 @@ TABLES: dict[type[Any], str] = {
     Run: "runs",
     Failure: "failures",
     Verdict: "verdicts",
+    Consent: "consents",
+    Assignment: "assignments",
 }
 KEYS = {
     "sources": ("sha256",),
@@ -67,6 +71,8 @@ INDEXES = {
     "assessments": ("clip_id",),
     "claims": ("trace_id",),
     "traces": ("clip_id",),
+    "consents": ("subject_id",),
+    "assignments": ("source_sha",),
 }
 _SQL = {str: "TEXT", int: "INTEGER", float: "REAL", bool: "INTEGER"}
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 from mien.core import MienError, digest
-from mien.store import history
+from mien.store import history, log
 from mien.store.rows import ddl
 
-STORE_VERSION = 5
+STORE_VERSION = 6
 
 LEDGER = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -46,7 +46,7 @@ def make(db: sqlite3.Connection, version: int) -> None:
     Raises:
         MienError: `store.schema-mismatch` where another build made them under the same version.
     """
-    schema = ddl() + LEDGER + history.DDL
+    schema = ddl() + LEDGER + history.DDL + log.DDL
     if version < STORE_VERSION:
         steps = " ".join(sql for since, sql in MIGRATIONS.items() if 0 < version < since)
         mark = f"INSERT OR REPLACE INTO meta VALUES ('schema_sha256', '{digest(schema)}');"  # noqa: S608 - our own digest

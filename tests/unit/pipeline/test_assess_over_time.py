@@ -8,7 +8,8 @@ import pytest
 from mien.core import Assessment, Clip, Item, Span, Track, Verdict, label_key
 from mien.fusion import Confirmed, FusionConfig, Reliability, SourceEvidence
 from mien.pipeline.rows import observe, table
-from mien.pipeline.stages.assess import _trusted, assess_stage, fingerprint, over_time, person_of
+from mien.pipeline.people import Cast, Marks, now
+from mien.pipeline.stages.assess import _trusted, assess_stage, fingerprint, over_time
 from mien.pipeline.stages.boxes import track_id
 from mien.pipeline.stages.derive import View
 
@@ -40,28 +41,26 @@ def test_the_fingerprint_is_of_everything_that_is_set():
     assert fingerprint(CONFIG) != fingerprint(other)
 
 
-def view(verdicts=(), items=()):
-    def all_(record, where="", values=()):
-        if record is Verdict:
-            return [v for v in verdicts if (v.key, v.target) == values]
-        return list(items)
-
+def who_is(track, verdicts=(), items=(), beside=()):
+    held = {Verdict: list(verdicts), Item: list(items)}
+    store = SimpleNamespace(all=lambda record, *_: held.get(record, []))
     clip = Clip("c", "a" * 64, Span(0, 8 * SEC), "", "", "x")
-    return SimpleNamespace(clip=clip, store=SimpleNamespace(all=all_))
+    return Marks(store, "research", now()).who(clip, track, [track, *beside])  # pyright: ignore[reportArgumentType]
 
 
 def test_a_person_is_who_somebody_said_never_found_by_looks():
     box = (0.1, 0.1, 0.3, 0.4)
     track = Track("t", "c", "face", "face", Span(0, 4 * SEC), box, 20)
+    other = Track("u", "c", "face", "face", Span(0, 4 * SEC), (0.6, 0.1, 0.8, 0.4), 20)
     key = label_key("a" * 64, track.span, box)
     said = [Verdict(key, "subject", v, "C1", at) for v, at in (("P1", "2026-01-01"), ("P2", "2026-01-02"))]
-    assert person_of(view(said), track, alone=False) == "P2"
-    assert person_of(view(), track, alone=False) == ""
+    assert who_is(track, said, beside=[other]) == "P2"
+    assert who_is(track, beside=[other]) == ""
     items = [Item("i", "x.mp4", ("a" * 64,), subject_id="P7"), Item("j", "y.mp4", ("b" * 64,), subject_id="P8")]
-    assert person_of(view(items=items), track, alone=True) == "P7"
-    assert person_of(view(items=items), track, alone=False) == ""  # somebody else is in view
+    assert who_is(track, items=items) == "P7"
+    assert who_is(track, items=items, beside=[other]) == ""  # somebody else is in view
     withdrawn = [*said, Verdict(key, "subject", "", "C1", "2026-01-03")]
-    assert person_of(view(withdrawn), track, alone=False) == ""
+    assert who_is(track, withdrawn, beside=[other]) == ""
 
 
 def test_the_body_that_a_face_belongs_to_is_a_source_and_another_body_is_not():
@@ -86,7 +85,7 @@ def test_the_body_that_a_face_belongs_to_is_a_source_and_another_body_is_not():
         config = SimpleNamespace(fusion=CONFIG, analysis=SimpleNamespace(window_s=2.0))
         store = SimpleNamespace(table=tables.get, all=lambda *_: [])
         seen = View(clip, [face, *bodies], speed, store, SimpleNamespace(), config)
-        (made,), _ = assess_stage(seen)
+        (made,), _ = assess_stage(seen, Cast())
         return speed, made
 
     speed, fast = assessed((2.0, 0.01))

@@ -7,6 +7,7 @@ from typing import Any
 from mien.core import Clip, Track
 from mien.core.records import Assessment, Observation
 from mien.pipeline.config import Config
+from mien.pipeline.people import Cast
 from mien.pipeline.plan import Stage
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.assess import assess_stage
@@ -19,7 +20,9 @@ from mien.store import Store
 SILENT_DBFS = -90.0  # below the quantisation noise of 16 bits
 
 
-def derived(stage: Stage, clip: Clip, store: Store, stack: Stack, config: Config) -> tuple[list[Any], dict[str, Any]]:
+def derived(
+    stage: Stage, clip: Clip, store: Store, stack: Stack, config: Config, cast: Cast
+) -> tuple[list[Any], dict[str, Any]]:
     """Records and tables of a derived stage, made of what is stored of the clip."""
     where = ("clip_id = ?", (clip.id,))
     view = View(
@@ -40,17 +43,19 @@ def derived(stage: Stage, clip: Clip, store: Store, stack: Stack, config: Config
         case "affect":
             return affect_stage(view)
         case "assess":
-            return assess_stage(view)
+            return assess_stage(view, cast)
         case _:
-            return claims_stage(view, store.all(Assessment, *where), _missing(clip, store))
+            return claims_stage(view, store.all(Assessment, *where), _missing(clip, store, cast))
 
 
-def _missing(clip: Clip, store: Store) -> tuple[str, ...]:
+def _missing(clip: Clip, store: Store, cast: Cast) -> tuple[str, ...]:
     """What the reader must know was not looked at, in words."""
     said: list[str] = []
     rows = {r.stage: r for r in store.stages_of(clip.id)}
     if any(r.state == WAITING_CODE for r in rows.values()):
         said.append("affect: no person is enrolled, so no affect model ran")
+    elif cast.affect is not None and not cast.everybody:
+        said.append("affect: people in view who are not enrolled were masked before any affect model")
     said += [f"{r.stage}: failed ({r.code})" for r in rows.values() if r.state == "failed"]
     if "sound" not in rows or rows["sound"].state == "off":
         said.append("sound: there is none, or it was not analysed")

@@ -29,12 +29,12 @@ from mien.pipeline.engine.task import ClipTask, Crew, Finished, Outcome
 from mien.pipeline.engine.work import bug, reads
 from mien.pipeline.events import Event, Listener, silent
 from mien.pipeline.inputs import Entry, Refused
+from mien.pipeline.people import CLOSED, Cast, Marks, now
 from mien.pipeline.plan import STAGES, Stage, applies, check_plan
 from mien.pipeline.rows import table
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.compare import STAGE, compared
 from mien.pipeline.stale import ABSENT, stage_key, values_of
-from mien.policy import affect_allowed
 from mien.policy.identity import identity_permit
 from mien.store import StageResult, Store
 
@@ -55,10 +55,12 @@ class Runner:
         self._total_s = self._done_s = 0.0
         self._crew: Crew | None = None
         self._under_way: dict[str, _Open] = {}
+        self._closed: set[str] = set()  # clips in which affect models may look no longer
         self._books = Books(store, run_id, listener)
         self._sources = Sources(store, config, self._books, run_id, self._prepare, self._settle_all)
         self._group: list[ClipTask] = []
         self._groups: list[tuple[str, ...]] = []
+        self._marks = Marks(store, config.context, now())
         self._share = (0, 1)  # which pass over all clips this is, of how many
 
     def require_weights(self) -> None:
@@ -86,6 +88,7 @@ class Runner:
         sources = self._store.all(Source)
         self._total_s = sum(s.duration_us for s in sources) / 1e6
         self._tell(Event("plan", total_s=self._total_s, text=f"{len(sources)} source(s)"))
+        self._marks = Marks(self._store, self._config.context, now())
         if by_stage(self._config, self._stack):
             passes = groups(self._stack)
             for at, only in enumerate(passes):
@@ -93,6 +96,8 @@ class Runner:
                 sources = self._pass(sources, only)
                 self._working().unload()
             self._share = (len(passes), len(passes) + 1)
+        elif self._config.context == "care" and self._marks.anybody:  # whose a face is, is known once it was tracked
+            sources = self._pass(sources, frozenset(s.name for s in STAGES if s.kind != "derived" and not s.affect))
         self._pass(sources, None)
         self._compare()
         self._note_batches()
@@ -167,15 +172,17 @@ class Runner:
 
         `only`: give out no others, and derive nothing yet.
         """
-        opened = _Open(clip, source, {}, derive=only is None)
+        care = self._config.context == "care"
+        cast = self._marks.cast(clip) if care and only is None else CLOSED if care else Cast()
+        opened = _Open(clip, source, {}, derive=only is None, cast=cast)
         stale: list[Stage] = []
         for stage in STAGES:
             if not applies(stage, source, self._stack.has):
                 opened.keys[stage.name] = ABSENT
                 self._books.withdraw(clip, stage)
-            elif stage.kind == "derived":
+            elif stage.kind == "derived" or (care and stage.affect and only is not None):
                 continue
-            elif self._stale(stage, clip, opened.keys, {s.name for s in stale}):
+            elif self._stale(stage, opened, {s.name for s in stale}):
                 if (error := self._broken(stage, clip, {s.name for s in stale})) is not None:
                     self._books.fail(clip.id, stage.name, opened.keys[stage.name], error)
                 else:
@@ -226,7 +233,10 @@ class Runner:
         held = {name: self._store.table(f"{name}/{opened.clip.id}") for name in STORED if name in read}
         rows = self._store.all(Observation, "clip_id = ?", (opened.clip.id,)) if "sound" in read else ()
         spooled = self._sources.spooled(opened.clip)
-        return ClipTask(opened.clip, opened.source, stages, held, tuple(rows), spooled=spooled)
+        affect = opened.cast.affect
+        if affect is not None and "expression" in stages:  # the bodies of others are made black
+            held["objects"] = self._store.table(f"objects/{opened.clip.id}")
+        return ClipTask(opened.clip, opened.source, stages, held, tuple(rows), spooled=spooled, affect=affect)
 
     def _working(self) -> Crew:
         """The crew, called together when there is first something to do: by how much is left."""
@@ -266,7 +276,7 @@ class Runner:
         for stage in (s for s in STAGES if s.name in outcomes):
             done = outcomes[stage.name]
             if isinstance(done, MienError):
-                keys[stage.name] = self._key(stage, clip, keys, set())  # what it read may have failed, too
+                keys[stage.name] = self._key(stage, opened, set())  # what it read may have failed, too
                 self._books.fail(clip.id, stage.name, keys[stage.name], done)
             else:
                 result = StageResult(clip.id, stage.name, keys[stage.name], done.records, done.tables)
@@ -286,34 +296,44 @@ class Runner:
 
     def _derive(self, opened: _Open) -> None:
         clip, keys = opened.clip, opened.keys
+        opened = dataclasses.replace(opened, cast=self._marks.cast(clip))
         for stage in STAGES:
-            if stage.kind == "derived" and stage.name not in keys and self._stale(stage, clip, keys, set()):
-                self._try(clip, stage, keys[stage.name])
+            if stage.kind == "derived" and stage.name not in keys and self._stale(stage, opened, set()):
+                self._try(opened, stage, keys[stage.name])
+        if clip.id in self._closed:
+            self._store.erase_readings(clip.id)
+            self._closed.discard(clip.id)
 
-    def _stale(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> bool:
+    def _stale(self, stage: Stage, opened: _Open, pending: set[str]) -> bool:
         """Note the stage's key; True when its result is missing or was made of something else.
 
         `pending`: stages that are about to run, and are expected to work.
         """
-        key = keys[stage.name] = self._key(stage, clip, keys, pending)
+        clip = opened.clip
+        key = opened.keys[stage.name] = self._key(stage, opened, pending)
         held = self._store.stage(clip.id, stage.name)
         if held is not None and held.key == key:
             return False
-        if stage.affect and not affect_allowed(self._config.context, subject_enrolled=False):
+        care = self._config.context == "care"
+        if stage.affect and care and (not opened.cast.allows(stage.name) or pending.intersection(stage.needs)):
+            if held is not None and held.state == "ok":
+                self._closed.add(clip.id)  # somebody withdrew, or is not in view as they were
             self._books.wait(clip, stage, key)
             return False
         return True
 
-    def _key(self, stage: Stage, clip: Clip, keys: dict[str, str], pending: set[str]) -> str:
+    def _key(self, stage: Stage, opened: _Open, pending: set[str]) -> str:
+        clip, who = opened.clip, opened.cast.key_of(stage.name)
         rows = {need: self._store.stage(clip.id, need) for need in stage.needs if need not in pending}
         states = {need: row.state for need, row in rows.items() if row is not None}
-        return stage_key(stage, clip.id, keys, states, self._values, self._stack.label)
+        return stage_key(stage, clip.id, opened.keys, states, self._values, self._stack.label, who)
 
-    def _try(self, clip: Clip, stage: Stage, key: str) -> None:
+    def _try(self, opened: _Open, stage: Stage, key: str) -> None:
+        clip = opened.clip
         started = time.perf_counter()
         try:
             with probe.span("stage", stage.name, clip.id):
-                records, tables = derived(stage, clip, self._store, self._stack, self._config)
+                records, tables = derived(stage, clip, self._store, self._stack, self._config, opened.cast)
         except MienError as error:
             self._books.fail(clip.id, stage.name, key, error)
             return
@@ -340,3 +360,4 @@ class _Open:
     source: Source
     keys: dict[str, str]
     derive: bool
+    cast: Cast

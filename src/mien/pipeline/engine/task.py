@@ -21,6 +21,7 @@ class ClipTask:
         rows: the clip's observations, where a stage reads those.
         others: tasks to do together with this one, so that models get their batches as one.
         spooled: where the clip's decoded media lie, if they do; else, or where that cannot be read, decode them.
+        affect: the face tracks that affect models may see, on frames where all else is black; None: everybody.
     """
 
     clip: Clip
@@ -30,6 +31,7 @@ class ClipTask:
     rows: tuple[Observation, ...] = ()
     others: tuple[ClipTask, ...] = ()
     spooled: Spooled | None = None
+    affect: frozenset[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

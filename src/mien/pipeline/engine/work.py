@@ -26,6 +26,7 @@ from mien.pipeline.plan import BY_NAME
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.boxes import FacesPass, Finder, StoredBoxes, Tracked
 from mien.pipeline.stages.hearing import descriptors_pass, events_pass
+from mien.pipeline.stages.masking import Shield
 from mien.pipeline.stages.sound import segments_of, sound_pass, voice_pass, words_pass
 from mien.pipeline.stages.vision import PASSES, AgePass
 
@@ -48,10 +49,16 @@ class _Line(threading.Thread):
     """
 
     def __init__(
-        self, names: list[str], stored: dict[str, Finder], clip: Clip, stack: Stack, analysis: Analysis
+        self,
+        names: list[str],
+        stored: dict[str, Finder],
+        clip: Clip,
+        stack: Stack,
+        analysis: Analysis,
+        shield: Shield | None = None,
     ) -> None:
         super().__init__(name=f"mien-{names[0]}", daemon=True)
-        self.names, self._clip = names, clip.id
+        self.names, self._clip, self._shield = names, clip.id, shield
         self.inbox: queue.Queue[Frames | None] = queue.Queue(AHEAD)
         self.broken: dict[str, MienError] = {}
         self.spent = dict.fromkeys(names, 0.0)
@@ -96,7 +103,12 @@ class _Line(threading.Thread):
                     if isinstance(work, AgePass):
                         work.beside(frames, found.get("objects"))
                     needed = (name, *BY_NAME[name].needs)
-                    work.feed(frames, next((found[n] for n in needed if n in found), None))
+                    seen = next((found[n] for n in needed if n in found), None)
+                    if self._shield is not None and BY_NAME[name].affect:
+                        seen = self._shield.over(frames, seen)
+                        work.feed(seen.frames, seen)
+                    else:
+                        work.feed(frames, seen)
 
     def outcome(self, name: str) -> Outcome:
         needs = BY_NAME[name].needs
@@ -205,7 +217,10 @@ def _lines(task: ClipTask, stack: Stack, analysis: Analysis, side_by_side: bool)
         if mine:
             held = reads(mine) & set(names)
             finders: dict[str, Finder] = {f: StoredBoxes(task.tables.get(f)) for f in FINDERS if f in held}
-            lines.append(_Line(mine, finders, task.clip, stack, analysis))
+            shield = None
+            if task.affect is not None and any(BY_NAME[n].affect for n in mine):
+                shield = Shield(task.clip, task.affect, task.tables.get("objects"), analysis.objects_every)
+            lines.append(_Line(mine, finders, task.clip, stack, analysis, shield))
     return lines
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 import numpy as np
 
-from mien.core import UNASSIGNED, Assessment, Item, Span, Track, Verdict, content_id, digest, label_key
+from mien.core import Assessment, Span, Track, content_id, digest
 from mien.fusion import (
     FusionConfig,
     SourceEvidence,
@@ -20,13 +20,13 @@ from mien.fusion import (
     reliability,
     smooth,
 )
+from mien.pipeline.people import Cast
 from mien.pipeline.rows import columns, windows
 from mien.pipeline.stages.boxes import BOX, track_id
 from mien.pipeline.stages.derive import Answer, View, face_tracks, voice_evidence
 from mien.pipeline.stages.sources import bodies_of
 
 FUSION = "fusion@2"
-SUBJECT = "subject"  # the target of labels that say who a track is
 
 
 def fingerprint(config: FusionConfig) -> str:
@@ -34,15 +34,18 @@ def fingerprint(config: FusionConfig) -> str:
     return f"{FUSION}+{digest(config.model_dump(mode='json'))[:8]}"
 
 
-def assess_stage(view: View) -> Answer:
-    """Fusion per face and window; where no face was ever tracked, the voice alone is assessed for the recording."""
+def assess_stage(view: View, cast: Cast) -> Answer:
+    """Fusion per face and window; where no face was ever tracked, the voice alone is assessed for the recording.
+
+    In `care`, of the faces that may be looked at, and no others.
+    """
     config, made = view.config.fusion, fingerprint(view.config.fusion)
-    tracks: list[Track | None] = [*face_tracks(view)]
+    tracks: list[Track | None] = [t for t in face_tracks(view) if cast.affect is None or t.id in cast.affect]
     bodies = _bodies(view)
     records: list[Assessment] = []
     for track in tracks or [None]:
         span = track.span if track else view.clip.span
-        who = person_of(view, track, alone=len(tracks) < 2)
+        who = cast.who.get(track.id, "") if track else cast.alone
         body = bodies.get(track.id) if track else None
         for window in windows(span, view.config.analysis.window_s):
             sources = _sources(view, config, track, body, window, sharing=len(tracks))
@@ -87,22 +90,6 @@ def over_time(config: FusionConfig, records: list[Assessment]) -> list[Assessmen
             told = [tuple(zip(config.names, p.tolist(), strict=True)) for p in (f, s)]
             out.append(dataclasses.replace(a, filtered=told[0], smoothed=told[1]))
     return out
-
-
-def person_of(view: View, track: Track | None, *, alone: bool) -> str:
-    """Whose track it is, by a column or by a person's label: never by looks. "" where nobody said.
-
-    `alone`: nobody else is in view, so that the person of the whole input must be the one.
-    """
-    sha = view.clip.source_sha
-    if track:
-        key = label_key(sha, track.span, track.geometry)
-        said = view.store.all(Verdict, "key = ? AND target = ?", (key, SUBJECT))
-        value = max(said, key=lambda v: v.at_utc).value if said else track.subject_id
-        if value not in ("", UNASSIGNED):
-            return value
-    found = {i.subject_id for i in view.store.all(Item) if sha in i.source_shas} - {UNASSIGNED} if alone else set()
-    return found.pop() if len(found) == 1 else ""
 
 
 def _trusted(config: FusionConfig, who: str, sources: list[SourceEvidence]) -> list[SourceEvidence]:
