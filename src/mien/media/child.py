@@ -130,6 +130,7 @@ class Work:
 
 
 def _answer(path: Path, limits: Limits, work: Work) -> None:
+    from mien.media.cutting import send_cut
     from mien.media.picture import send_grid, send_stills
     from mien.media.shots import scan
     from mien.media.sound import send_sound
@@ -147,6 +148,11 @@ def _answer(path: Path, limits: Limits, work: Work) -> None:
                 send_stills(source, asked["times_us"], asked["max_side_px"], work.send)
             case "sound":
                 send_sound(source, asked["start_us"], asked["end_us"], work.send)
+            case "stereo":
+                send_sound(source, asked["start_us"], asked["end_us"], work.send, asked["rate_hz"], 2)
+            case "cut":
+                fps, size = Fraction(asked["fps"][0], asked["fps"][1]), (asked["size_px"][0], asked["size_px"][1])
+                send_cut(source, asked["start_us"], asked["end_us"], fps, asked["count"], size, work.send)
             case "scan":
                 work.send({"value": scan(source, _telling(source, work), _kept(source, asked, work))})
             case op:

@@ -118,6 +118,51 @@ class Decoder:
             self._fill(part)
         return Sound(samples, span.start_us)
 
+    def cut(
+        self, span: Span, fps: Fraction, count: int, size_px: tuple[int, int]
+    ) -> Iterator[tuple[int, int, npt.NDArray[np.uint8]]]:
+        """(t_us, how many frames in a row it is, uint8 `[h·3/2 w]` yuv420p) of `count` frames at a constant rate: each
+        the frame of the span nearest to its instant, scaled by Lanczos to cover `size_px` (width, height; even) and
+        cropped about its middle.
+
+        Raises:
+            MienError: `media.gap`, `media.no-picture`.
+        """
+        width, height = size_px
+        ask = {"fps": _ratio(fps), "count": count, "size_px": size_px}
+        replies = self._request("cut", start_us=span.start_us, end_us=span.end_us, **ask)
+        left = count
+        for header, size in replies:
+            times = len(header["instants"])
+            if size != width * height * 3 // 2 or not 0 < times <= left:
+                self._die("media.decoder-died", "the decoder sent a picture that was not asked for")
+            left -= times
+            packed = np.empty((height * 3 // 2, width), np.uint8)
+            self._fill(packed)
+            yield header["t_us"], times, packed
+        if left:
+            self._die("media.decoder-died", f"the decoder sent {count - left} of {count} frames")
+
+    def stereo(self, start_us: int, count: int, rate_hz: int) -> Iterator[npt.NDArray[np.float32]]:
+        """`count` samples from exactly `start_us` on, in pieces float32 `[n 2]`; zeros where the source has none."""
+        end_us, at = start_us - (-count * US // rate_hz) + US // rate_hz, 0
+        for header, size in self._request("stereo", start_us=start_us, end_us=end_us, rate_hz=rate_hz):
+            piece = self._samples(size).reshape(-1, 2)
+            first = int(header["at"])
+            if first < at:
+                self._die("media.decoder-died", "the decoder sent sound outside the span")
+            while first > at < count:
+                n = min(first - at, count - at, rate_hz)
+                yield np.zeros((n, 2), np.float32)
+                at += n
+            if at < count:
+                yield piece[: count - at]
+                at += min(len(piece), count - at)
+        while at < count:
+            n = min(count - at, rate_hz)
+            yield np.zeros((n, 2), np.float32)
+            at += n
+
     def scan(self, tell: Callable[[Found], None] | None = None, keep: Shelf | None = None) -> Scan:
         """Decode everything once: shots, true times, coverage, damage. `tell` gets what is found as it is found.
 

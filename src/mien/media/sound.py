@@ -23,7 +23,8 @@ _CHUNK = 4 * SAMPLE_RATE_HZ
 class Line:
     """Resamples a stream piece by piece; a jump of its clock or a change of its form starts a new piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate_hz: int = SAMPLE_RATE_HZ, channels: int = 1) -> None:
+        self._rate, self._channels = rate_hz, channels
         self._resampler: Any = None
         self._form: tuple[Any, ...] = ()
         self._begin_us = 0
@@ -31,14 +32,15 @@ class Line:
         self._out = 0
 
     def feed(self, t_us: int | None, frame: AudioFrame) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
-        """(index of the first sample at 16 kHz, samples) that this frame completes."""
+        """(index of the first sample, samples) that this frame completes: `[n]`, or `[n 2]` of stereo."""
         import av
 
         form = (frame.format.name, frame.layout.name, frame.sample_rate)
         due = self._begin_us + self._in * US // frame.sample_rate
         if self._resampler is None or form != self._form or (t_us is not None and abs(t_us - due) > JUMP_US):
             yield from self.flush()
-            self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
+            layout = "mono" if self._channels == 1 else "stereo"
+            self._resampler = av.AudioResampler(format="flt", layout=layout, rate=self._rate)
             self._form, self._in, self._out = form, 0, 0
             self._begin_us = due if t_us is None else t_us
         self._in += frame.samples
@@ -54,7 +56,9 @@ class Line:
     def _take(self, frame: AudioFrame | None) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         for piece in self._resampler.resample(frame):
             samples = piece.to_ndarray().reshape(-1)
-            at = round(self._begin_us * SAMPLE_RATE_HZ / US) + self._out
+            if self._channels > 1:
+                samples = samples.reshape(-1, self._channels)
+            at = round(self._begin_us * self._rate / US) + self._out
             self._out += len(samples)
             yield at, samples
 
@@ -65,9 +69,12 @@ class Sampler:
     Samples beyond ±1 (loud lossy coding, down-mixing) are clipped.
     """
 
-    def __init__(self, start_us: int, end_us: int, send: Send) -> None:
-        self._first, self._last = (round(t * SAMPLE_RATE_HZ / US) for t in (start_us, end_us))
-        self._line, self._send = Line(), send
+    def __init__(
+        self, start_us: int, end_us: int, send: Send, rate_hz: int = SAMPLE_RATE_HZ, channels: int = 1
+    ) -> None:
+        self._rate = rate_hz
+        self._first, self._last = (round(t * rate_hz / US) for t in (start_us, end_us))
+        self._line, self._send = Line(rate_hz, channels), send
         self._covered, self._last_end = 0, self._first
         self._pending: list[npt.NDArray[np.float32]] = []
         self._pending_at = 0
@@ -83,7 +90,7 @@ class Sampler:
             self._emit(at, samples)
         self._flush()
         end = max(self._last if over else self._first, self._last_end)
-        return round((end - self._first - self._covered) * US / SAMPLE_RATE_HZ)
+        return round((end - self._first - self._covered) * US / self._rate)
 
     def _emit(self, at: int, samples: npt.NDArray[np.float32]) -> None:
         skip = max(0, self._last_end - at)  # pieces never overlap: the earlier one stands
@@ -104,9 +111,11 @@ class Sampler:
             self._pending.clear()
 
 
-def send_sound(source: Source, start_us: int, end_us: int, send: Send) -> None:
+def send_sound(
+    source: Source, start_us: int, end_us: int, send: Send, rate_hz: int = SAMPLE_RATE_HZ, channels: int = 1
+) -> None:
     """The span's samples, from a little before it on."""
-    sampler, over = Sampler(start_us, end_us, send), False
+    sampler, over = Sampler(start_us, end_us, send, rate_hz, channels), False
     for t_us, frame in source.sounds(max(0, start_us - _PREROLL_US)):
         if over := t_us is not None and t_us >= end_us + JUMP_US:
             break
