@@ -180,11 +180,11 @@ def _kept(source: Source, asked: dict[str, Any], work: Work) -> Kept | None:
 
 def _limit(limits: Limits) -> None:
     for what, most in (
-        (resource.RLIMIT_AS, limits.memory_bytes),
+        (resource.RLIMIT_AS, resource.RLIM_INFINITY if limits.hwaccel else limits.memory_bytes),
         (resource.RLIMIT_CPU, limits.cpu_s),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_NOFILE, 64),
+        (resource.RLIMIT_NOFILE, 256 if limits.hwaccel else 64),
     ):
         hard = resource.getrlimit(what)[1]
         value = most if hard == resource.RLIM_INFINITY else min(most, hard)

@@ -20,6 +20,9 @@ class Limits:
         threads: decoder threads for pictures above 1080p. Up to there one: with more, libav does not decode a damaged
             file alike twice (26 of 60 with flipped bits).
         ahead_bytes: how much decoded media may wait for the caller.
+        hwaccel: decode pictures on a device: a libav type such as `cuda` or `vaapi`, `auto` for the first that is
+            there; "" for none. What a device cannot decode is decoded without it. A driver maps far more address space
+            than it uses, so `memory_bytes` cannot be held to then.
     """
 
     memory_bytes: int = 2 << 30
@@ -28,6 +31,7 @@ class Limits:
     max_pixels: int = 100_000_000
     threads: int = 2
     ahead_bytes: int = 32 << 20
+    hwaccel: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,7 @@ class Tally:
         repaired: times that were missing or stepped back a little, and were set to follow their predecessor.
         dropped: pictures whose time stepped back by half a second or more.
         gap_us: sound filled with zeros inside the requested span, before its end or the end of the sound.
+        hardware: pictures of `frames` that a device decoded.
     """
 
     frames: int = 0
@@ -80,6 +85,7 @@ class Tally:
     repaired: int = 0
     dropped: int = 0
     gap_us: int = 0
+    hardware: int = 0
 
     @property
     def damaged(self) -> bool:

@@ -150,6 +150,7 @@ def scan(
 
     for t_us, frame in source.rising(pictures()):
         tally.frames += 1
+        tally.hardware += source.hardware
         first_us = t_us if first_us is None else first_us
         gap = max(gap, t_us - (t_us if last_us is None else last_us))
         length_us = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from mien.core import US, MienError
+from mien.media.device import accelerated
 from mien.media.files import open_regular, refuse_playlist
 from mien.media.records import Limits, Probe, Tally
 
@@ -63,8 +64,10 @@ class Source:
         os.lseek(self._fd, 0, os.SEEK_SET)
         options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMATS}
         try:
-            self.container = av.open("fd:", options=options)
-        except MemoryError:
+            self.container = accelerated(self._fd, self._name, self.limits.hwaccel, options) or av.open(
+                "fd:", options=options
+            )
+        except (MemoryError, MienError):
             raise
         except Exception as error:
             raise self._unreadable(self._name, error) from error
@@ -75,6 +78,7 @@ class Source:
             large = self.video.width * self.video.height > _ONE_THREAD_PX
             self.video.codec_context.thread_count = self.limits.threads if large else 1
             self.video.codec_context.thread_type = "AUTO"
+        self.hardware = self.video is not None and bool(self.video.codec_context.is_hwaccel)
         self._fresh = True
 
     def _unreadable(self, name: str, error: Exception) -> MienError:
@@ -238,6 +242,7 @@ class Source:
                     break
                 first = False
                 self.tally.frames += 1
+                self.tally.hardware += self.hardware
                 yield t_us, frame
             if landed and (not first or rewound):
                 return

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.core import Frames, MienError, Sound, Source, Span, probe
-from mien.media import Decoder, Spooled, SpoolLostError
+from mien.media import Decoder, Limits, Spooled, SpoolLostError
 from mien.pipeline.config import Analysis
 from mien.pipeline.engine.task import ClipTask, Finished, Outcome
 from mien.pipeline.engine.threads import one_blas_thread
@@ -91,7 +91,7 @@ class Hand:
     def _opened(self, source: Source) -> Decoder:
         if self._decoder is None or self._sha != source.sha256:
             self.close()
-            self._decoder, self._sha = Decoder(present(source)), source.sha256
+            self._decoder, self._sha = Decoder(present(source), limits_of(self._analysis)), source.sha256
         return self._decoder
 
     def close(self) -> None:
@@ -141,6 +141,11 @@ def present(source: Source) -> Path:
             "bring it back, or run again with its new path",
         )
     return path
+
+
+def limits_of(analysis: Analysis) -> Limits:
+    """What a decoding child may use."""
+    return Limits(hwaccel="" if analysis.hwaccel == "off" else analysis.hwaccel)
 
 
 class Inline:

@@ -12,7 +12,7 @@ from mien.core import Clip, MienError, Source, clip_id, digest, probe
 from mien.media import Cut, Decoder, Probe, Scan, Scanning, Shelf, Spool, Spooled, hash_file, judge
 from mien.pipeline.config import Config
 from mien.pipeline.engine.books import Books, utc_now
-from mien.pipeline.engine.hand import DIED, present
+from mien.pipeline.engine.hand import DIED, limits_of, present
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import cutting
 from mien.store import StageResult, Store
@@ -141,7 +141,7 @@ class Sources:
     ) -> Generator[Clip, None, tuple[Scan, list[Clip]] | None]:
         """Clips as they are found, but for those that were `given` before; in the end the scan, or None: it failed."""
         sha, clips = source.sha256, list[Clip]()
-        with Scanning(present(source), max_us, shelf=self._shelf(max_us)) as scanning:
+        with Scanning(present(source), max_us, limits_of(self._config.analysis), self._shelf(max_us)) as scanning:
             found = iter(scanning)
             while (cut := self._scanned(found, source, key, last=last)) is not None:
                 clips.append(clip := Clip(clip_id(sha, cut.span, cutter), sha, *cut, cutter))
