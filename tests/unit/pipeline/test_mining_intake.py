@@ -12,11 +12,13 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.core import Attribute
-from mien.pipeline import Project
-from mien.pipeline.inputs import credentials
+from mien.core import Attribute, Source
+from mien.export.selection.people import mining_of
+from mien.media import hash_file
+from mien.pipeline.inputs import Inputs, Keeper, Pseudonyms, Vault, credentials, discover
 from mien.pipeline.inputs.credentials import mining_attributes
 from mien.policy.mining import permission
+from mien.store import StageResult, Store
 
 XMP = b'<x:xmpmeta><rdf:Description plus:DataMining="http://ns.useplus.org/ldf/vocab/%s"/></x:xmpmeta>'
 
@@ -187,16 +189,21 @@ def test_hostile_boxes_end_the_walk(tmp_path):
     assert said(tmp_path / "absent.mp4") == {}
 
 
-def test_a_run_keeps_what_a_file_says_and_a_table_cannot_soften_it(sign, tmp_path):
+def test_intake_keeps_what_a_file_says_and_a_table_cannot_soften_it(sign, tmp_path):
     entries = {"cawg.ai_training": {"use": "notAllowed"}}
-    sign(tmp_path / "x.wav", "audio/wav", sound(), "cawg.training-mining", entries)
+    path = sign(tmp_path / "x.wav", "audio/wav", sound(), "cawg.training-mining", entries)
     (tmp_path / "t.csv").write_text("path,mining.ai_training,mining.data_mining\nx.wav,allowed,notAllowed\n")
-    Project.init(tmp_path / "p", "research").close()
-    project = Project.open(tmp_path / "p", {"stack": dict.fromkeys(
-        ("vad", "pitch", "voice_embedding", "voice_affect", "voice_arousal", "voice_cues"), "off"
-    )})  # fmt: skip
-    for _ in range(2):
-        project.run([tmp_path / "t.csv"])
-        held = {a.key: a.value for a in project.store.all(Attribute, "key LIKE 'mining.%'")}
+
+    def register(file: Path) -> str:
+        sha = hash_file(file)
+        source = Source(sha, str(file), "audio", 1, 1, None, None, None, 16_000, 1, "research")
+        store.commit(StageResult(sha, "register", "k", [source]), run_id="r", at_utc="t")
+        return sha
+
+    (tmp_path / "p").mkdir()
+    with Store(tmp_path / "p", write=True) as store:
+        keeper = Keeper(store, Pseudonyms(tmp_path / "p"), register, None, run_id="r", at_utc="t")  # type: ignore
+        keeper.keep(discover([tmp_path / "t.csv"], Inputs(), Vault(tmp_path / "p", "research")), [])
+        held = {a.key: a.value for a in store.all(Attribute, "key LIKE 'mining.%'")}
         assert held == {"mining.ai_training": "notAllowed", "mining.data_mining": "notAllowed"}
-    project.close()
+        assert mining_of(store) == {hash_file(path): tuple(sorted(held.items()))}

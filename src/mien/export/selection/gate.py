@@ -5,16 +5,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mien.core import Context, Observation, Source
 from mien.policy import quarantine_of
 from mien.policy.consent import refused
-from mien.policy.flow import Target
-from mien.policy.uses import Permission, Use
+from mien.policy.flow import Target, flow
+from mien.policy.licences import Ingredient, permitted
+from mien.policy.mining import permission as mining
+from mien.policy.uses import Permission, PolicyTerms, Use
 
-__all__ = ["ADULT", "Withheld", "clip_withheld", "refused", "source_withheld"]
+__all__ = ["ADULT", "Withheld", "clip_withheld", "refused", "source_rules", "source_withheld"]
 
 ADULT = (
     18.0  # years: an estimate that reaches below it by one sd is of an apparent minor, for models that make pictures
@@ -28,6 +30,29 @@ class Withheld:
     what: str
     code: str
     reason: str
+
+
+def source_rules(
+    name: str,
+    source: Source,
+    context: Context,
+    target: Target,
+    consent: Permission,
+    mined: Iterable[tuple[str, str]],
+    terms: PolicyTerms,
+) -> list[Permission]:
+    """What each rule says of one recording, in the order in which reasons are named.
+
+    Args:
+        context: of the project. consent: of the recording and the people it is about (`policy.consent.permission`).
+        mined: what its file says of training and mining.
+    """
+    return [
+        consent,
+        flow(name, source.context, context, target),
+        mining(name, mined),
+        permitted([Ingredient("recording", name, source.licence)], terms),
+    ]
 
 
 def source_withheld(name: str, permissions: Sequence[Permission], use: Use) -> Withheld | None:

@@ -22,16 +22,14 @@ from mien.core import (
     Trace,
     Track,
 )
-from mien.export.selection.gate import Withheld, clip_withheld, source_withheld
+from mien.export.selection.gate import Withheld, clip_withheld, source_rules, source_withheld
 from mien.export.selection.labelled import Labels, labels_of, track_names
 from mien.export.selection.models import model_permissions
 from mien.export.selection.people import People, mining_of, people_of
 from mien.pipeline import Project
 from mien.pipeline.plan import STAGES
 from mien.policy import affect_allowed
-from mien.policy.flow import Target, flow
-from mien.policy.licences import Ingredient, permitted
-from mien.policy.mining import permission as mining
+from mien.policy.flow import Target
 from mien.policy.uses import FREE, Permission, Use, groups_of, together
 from mien.reason import in_order
 
@@ -205,12 +203,9 @@ def scope_of(
     for source in sorted(sources, key=lambda s: names[s.sha256]):
         name = names[source.sha256]
         consent = people.permission(name, source)
-        rules = [
-            consent if use != "publish" or "no" in _said(people, source) else FREE,  # silence is asked of each clip
-            flow(name, source.context, context, target),
-            mining(name, mined.get(source.sha256, ())),
-            permitted([Ingredient("recording", name, source.licence)], terms),
-        ]
+        # Silence about publishing is asked of each clip: there may be nobody in it.
+        asked = consent if use != "publish" or "no" in _said(people, source) else FREE
+        rules = source_rules(name, source, context, target, asked, mined.get(source.sha256, ()), terms)
         barred = source_withheld(name, rules, use)
         if barred:
             withheld.append(barred)
