@@ -85,24 +85,36 @@ def assign(units: Iterable[Unit], kept: Mapping[str, Split], draw: Draw) -> Spli
     while True:
         out = {s for s, m in marks.items() if len({known[x] for x in m if x in known}) > 1}
         groups = _groups({s: m for s, m in marks.items() if s not in out})
-        torn = [(g, held) for g in groups if len(held := {known[m] for s in g for m in marks[s] if m in known}) > 1]
+        torn = [g for g in groups if len(_drawn(g, marks, known)) > 1]
         if not torn:
             break
-        for group, held in torn:
-            first = next(s for s in SPLITS if s in held)
-            touching = [s for s in group if any(known.get(m) == first for m in marks[s])]
-            known |= {m: first for s in touching for m in marks[s] if m not in known}
+        for group in torn:
+            first = min(_drawn(group, marks, known), key=SPLITS.index)
+            for source in group:
+                if any(known.get(m) == first for m in marks[source]):
+                    new: dict[str, Split] = {m: first for m in marks[source] if m not in known}
+                    known |= new
     of: dict[str, Split] = {}
     named: dict[str, str] = {}
     for group in groups:
         name = min(m for s in group for m in marks[s])
-        split: Split = next((known[m] for s in group for m in marks[s] if m in known), draw.split(name))
+        drawn = _drawn(group, marks, known)
+        split = drawn.pop() if drawn else draw.split(name)
         for source in group:
             of[source], named[source] = split, name[:16]
-            known.update(dict[str, Split].fromkeys(marks[source], split))
+            for mark in marks[source]:
+                known[mark] = split
     why = "its people or its material are in two splits already"
     left = {s: Withheld(s, "split.would-leak", why) for s in sorted(out)}
     return Splits(dict(sorted(of.items())), dict(sorted(named.items())), left, dict(sorted(known.items())))
+
+
+def _drawn(group: Sequence[str], marks: Mapping[str, frozenset[str]], known: Mapping[str, Split]) -> set[Split]:
+    """The splits that marks of a group have already."""
+    found: set[Split] = set()
+    for source in group:
+        found.update([known[m] for m in marks[source] if m in known])
+    return found
 
 
 def _groups(marks: Mapping[str, frozenset[str]]) -> list[list[str]]:
