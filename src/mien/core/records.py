@@ -111,7 +111,7 @@ AssignedBy = Literal["session", "zone", "track"]
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """Who somebody in a recording is, as a person said it; keyed on media, only ever added: the newest that fits counts.
+    """Who somebody in a recording is, as a person said it; keyed on media. Only ever added: the newest counts.
 
     `kind`: whoever is alone in view, and the sound (`session`); who stays in a place of the frame (`zone`); one track.
     `zone`: box (x1, y1, x2, y2) as a share of the frame; None for a session. `subject_id` `unassigned` takes back.
