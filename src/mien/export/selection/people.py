@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from mien.core import UNASSIGNED, Attribute, Consent, Item, Source, Subject, Track
-from mien.export.selection.labelled import Labels, Place
+from mien.core import UNASSIGNED, Assignment, Attribute, Clip, Consent, Context, Item, Source, Span, Subject, Track
+from mien.pipeline.people import Marks
 from mien.policy.consent import State, permission, refused, state
 from mien.policy.mining import PREFIX
 from mien.policy.uses import Permission, Use
 from mien.store import Store
-from mien.store.rows import TABLES
-
-SUBJECT = "subject"  # the target of a label that says whose a track is
 
 
 @dataclass(slots=True)
@@ -25,14 +22,21 @@ class People:
     subjects: dict[str, Subject]
     consents: dict[str, tuple[Consent, ...]]
     of_source: dict[str, tuple[str, ...]]
-    labels: Labels
+    marks: Marks
+    store: Store
     at: datetime
+    _beside: tuple[str, tuple[Track, ...]] = ("", ())
 
     def who(self, sha: str, track: Track) -> tuple[str, ...]:
-        """Everybody whose track it may be: by its column, and by a person's label. Each of them is asked."""
-        said = self.labels.of(Place(sha, track.span, track.geometry), SUBJECT)
-        named = {track.subject_id, said.value if said else UNASSIGNED} - {"", UNASSIGNED}
-        return tuple(sorted(named))
+        """Whose track it is, as people said it (`pipeline.people`); nobody, or one."""
+        if self._beside[0] != track.clip_id:
+            tracks = self.store.all(Track, "clip_id = ? AND kind != 'object'", (track.clip_id,))
+            self._beside = (track.clip_id, tuple(tracks))
+        if track.kind == "object":
+            return ()
+        clip = Clip(track.clip_id, sha, track.span, "", "", "")  # its source is all that is asked of it
+        named = self.marks.who(clip, track, self._beside[1])
+        return (named,) if named else ()
 
     def says(self, subject: str, use: Use) -> State:
         """What one person agreed to."""
@@ -79,21 +83,27 @@ class People:
         return bool(subjects) and all(holds(s) for s in subjects)
 
 
-def people_of(store: Store, labels: Labels, at: datetime) -> People:
+def people_of(store: Store, context: Context, at: datetime) -> People:
     """Read what the record holds of people."""
     consents: dict[str, list[Consent]] = defaultdict(list)
-    if Consent in TABLES:
-        for row in store.all(Consent):
-            consents[row.subject_id].append(row)
+    for row in store.all(Consent):
+        consents[row.subject_id].append(row)
     of_source: dict[str, set[str]] = defaultdict(set)
     for item in store.all(Item, "subject_id != ?", (UNASSIGNED,)):
         for sha in item.source_shas:
             of_source[sha].add(item.subject_id)
+    sessions: dict[tuple[str, Span], Assignment] = {}
+    for a in sorted(store.all(Assignment, "kind = 'session'"), key=lambda a: (a.at_utc, a.id)):
+        sessions[a.source_sha, a.span] = a  # the newest stays
+    for a in sessions.values():
+        if a.subject_id != UNASSIGNED:
+            of_source[a.source_sha].add(a.subject_id)
     return People(
         {s.id: s for s in store.all(Subject)},
         {subject: tuple(rows) for subject, rows in consents.items()},
         {sha: tuple(sorted(subjects)) for sha, subjects in of_source.items()},
-        labels,
+        Marks(store, context, at),
+        store,
         at,
     )
 

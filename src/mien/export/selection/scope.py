@@ -167,7 +167,7 @@ class Scope:
     def asked(self) -> People:
         """Who is in it, and what they agreed to."""
         if self.people is None:
-            self.people = people_of(self.project.store, self.labels, datetime.now(UTC))
+            self.people = people_of(self.project.store, self.project.config.context, datetime.now(UTC))
         return self.people
 
 
@@ -196,7 +196,7 @@ def scope_of(
     sources = store.all(Source)
     names = source_names(sources)
     labels = labels_of(store)
-    people, mined = people_of(store, labels, at or datetime.now(UTC)), mining_of(store)
+    people, mined = people_of(store, context, at or datetime.now(UTC)), mining_of(store)
     parts: list[Part] = []
     withheld: list[Withheld] = []
     recordings: dict[str, Permission] = {}
