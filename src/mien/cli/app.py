@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import annotate, audit, demo, diff, models, out, reason, release, train
+from mien.cli import annotate, audit, demo, diff, licences, models, out, reason, release, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app.add_typer(release.app, name="release", help="Data sets to hand on: build, ve
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
 out.register(app)
+licences.register(app)
 app.command()(annotate.annotate)
 app.command()(audit.audit)
 app.command()(reason.reason)

@@ -186,3 +186,18 @@ def test_somebody_of_whom_nothing_is_known_beside_one_who_agreed(tmp_path):
     regions = [redactions_of(scope, r) for r in scope.clips() if r.part.source.sha256 == VIDEO]
     assert all([(r.kind, r.reason) for r in found] == [("picture", "consent.not-stated")] for found in regions)
     planted.close()
+
+
+def test_the_overview_says_what_is_permitted_and_why_not_more(tmp_path):
+    from mien.export.selection.overview import permits_of
+
+    planted = project(tmp_path / "p", source=FREE | {"licence": "CC-BY-ND-4.0"})
+    video, model = (p for p in permits_of(planted, at=AT) if p.what in ("talk, one.mp4", "expression.minixception"))
+    assert video.uses == ("view", "train")
+    assert set(video.closed) == {"share", "publish"}
+    assert all(reason.startswith("licence.no-derivatives: ") for held in video.closed.values() for reason in held)
+    assert model.uses == USES
+    assert any(note.startswith("licence.training-data: ") for note in model.notes)
+    (video,) = (p for p in permits_of(planted, "generation", AT) if p.what == "talk, one.mp4")
+    assert video.uses == ("view", "train")
+    planted.close()
