@@ -7,23 +7,29 @@ code with the audit. Intervals are 95 %, over clips (invented) or recordings (re
 
 from __future__ import annotations
 
+import csv
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
+from typing import NamedTuple
 
 from bench.faces import DATA
-from mien.core import Claim, Trace
+from mien.core import Claim, Span, Trace
 from mien.evaluate.audit import Audited, Figure, auroc_figure, clustered, figures, ledger_of
 from mien.policy import forbidden_words
 from mien.reason import CHECKS, Audit, Ledger, audit, reason
+from mien.reason.grammar import RECORDING, parse, read
+from mien.reason.paraphrase import faithful
+from mien.reason.predicates import Predicate
 from mien.testing.ledgers import Invented, invented, shuffled
 from mien.testing.planter import GROSS, Subject, honest, off_by, plant
 
 CLIPS = 200
 SIZES = (0.25, 0.5, 0.75, 1.25, 1.5, 2.0, 3.0)
+PARAPHRASES = Path(__file__).with_name("paraphrases.csv")
 FORM = ("sentence", "wording")  # they hold a trace against itself, not against the ledger
 
 
@@ -53,7 +59,53 @@ def main(args: list[str]) -> list[str]:
     real = [] if "--invented" in args else list(recordings())
     lines = [f"{len(cases)} invented clips" + (f" and {len(real)} of recordings" if real else "") + ".", ""]
     lines += clean(cases, "invented") + (clean(real, "recordings") if real else [])
-    lines += ["", *gross(cases + real), "", *subtle(cases), "", *needed(cases), "", *speed(cases)]
+    lines += ["", *gross(cases + real), "", *subtle(cases), "", *needed(cases), "", *others_words(), "", *speed(cases)]
+    return lines
+
+
+class Rewritten(NamedTuple):
+    """A sentence in a model's words. same: whether, judged by hand, it says the predicate, all of it and no more."""
+
+    text: str
+    predicate: Predicate
+    names: dict[str, str]
+    same: bool
+    unseen: bool
+
+
+def rewritten() -> Iterator[Rewritten]:
+    """Rewrites by SmolLM2-135M-Instruct of sentences about invented clips, those left out that repeat the sentence.
+
+    The rules were written with those of the set `first` in view; `second` was made and judged afterwards.
+    """
+    with PARAPHRASES.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            said = parse(row["sentence"])
+            assert said is not None, row
+            held = said.values
+            start = held.get("start_us", held.get("longest_start_us", 0))
+            span = Span(start, held.get("end_us", held.get("longest_end_us", start + 1)))
+            who = held.get("track", RECORDING)
+            predicate = read(row["predicate"], span, None if who == RECORDING else "t", ())
+            assert predicate is not None, row
+            yield Rewritten(row["rewritten"], predicate, {"t": who}, row["meaning"] == "same", row["set"] != "first")
+
+
+def others_words() -> list[str]:
+    """Rewrites of a real small model, against a person's judgement."""
+    lines = [
+        "Sentences in the words of a real small model (SmolLM2-135M-Instruct), judged by hand:",
+        "",
+        "| rewrites | say the same | of these refused | say something else | of these taken |",
+        "|---|---|---|---|---|",
+    ]
+    rows = list(rewritten())
+    for what, unseen in (("seen while the rules were written", False), ("made afterwards", True)):
+        mine = [(faithful(r.text, r.predicate, r.names), r.same) for r in rows if r.unseen == unseen]
+        if mine:
+            same, other = [t for t, s in mine if s], [t for t, s in mine if not s]
+            wrong = f"{same.count(False)} | {len(other)} | {other.count(True)}"
+            lines.append(f"| {len(mine)} {what} | {len(same)} | {wrong} |")
     return lines
 
 

@@ -33,6 +33,7 @@ from mien.reason.engine import ALTERNATIVE_FROM, COVERAGE, NO_AFFECT, NO_READING
 from mien.reason.grammar import difference, parse, predicate_of, slots_of, track_name, values
 from mien.reason.grounding import Index, check, index
 from mien.reason.ledger import Ledger, mean
+from mien.reason.paraphrase import faithful
 from mien.reason.predicates import Alternative, Conflict, Predicate, Reading
 
 Status = Literal["ok", "unparsed", "truncated"]
@@ -206,14 +207,15 @@ def _grounding(claim: Claim, predicate: Predicate, held: Index, tally: _Tally) -
 
 def _sentence(claim: Claim, predicate: Predicate, held: Index, tally: _Tally) -> None:
     said = parse(claim.text)
-    if said is None or said.type is not type(predicate):
-        tally.add("sentence", False, claim, "the sentence is outside the grammar, or says something else")
-        tally.off = math.inf
-        return
-    meant = values(predicate, slots_of(predicate.sentence), held.names)
-    off, where = difference(getattr(predicate, "target", None), said.values, meant)
+    off, where = math.inf, ""
+    if said is not None and said.type is type(predicate):
+        meant = values(predicate, slots_of(predicate.sentence), held.names)
+        off, where = difference(getattr(predicate, "target", None), said.values, meant)
+    if off > 1 and faithful(claim.text, predicate, held.names):
+        off = 0.0
+    why = f"another {where} than its predicate" if where else "something else, or what nothing can be held against"
     tally.off = max(tally.off, off)
-    tally.add("sentence", off <= 1, claim, f"the sentence says another {where} than its predicate")
+    tally.add("sentence", off <= 1, claim, f"the sentence says {why}")
 
 
 # ---------------------------------------------------------------- readings
