@@ -26,17 +26,42 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    format_: Annotated[str, typer.Argument(metavar="FORMAT", help="csv, parquet, webvtt, rttm or coco")],
+    where: Annotated[
+        str | None,
+        typer.Argument(metavar="FORMAT|OUT", help="csv, parquet, webvtt, rttm or coco; with --for: the folder."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="Folder (default: exports/FORMAT in the project).")
+    ] = None,
+    trainer: Annotated[
+        str | None, typer.Option("--for", metavar="TRAINER", help="Write for a trainer; `--for help` lists them.")
+    ] = None,
+    preview: Annotated[
+        bool, typer.Option("--preview", help="With --for: say what would be written, write nothing.")
+    ] = False,
+    length: Annotated[
+        str | None, typer.Option("--length", help="With --for: reasoning as short, medium or long text.")
     ] = None,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Write results for other tools: tables, captions, vocal segments, detections."""
+    """Write results for other tools (tables, captions, detections), or what a trainer loads: --for TRAINER OUT."""
+    from mien.core import MienError
+
+    with errors():
+        if trainer is not None:
+            _train(trainer, Path(where) if where else out, preview, length, force, as_json)
+            return
+        if where is None or preview or length:
+            message = "--preview and --length belong to --for" if where else "name a format, or a trainer: --for"
+            raise MienError("input.unknown-format", message, "formats: csv, parquet, webvtt, rttm, coco")
+        _tables(where, out, force, as_json)
+
+
+def _tables(format_: str, out: Path | None, force: bool, as_json: bool) -> None:
     from mien.export.tables import export_tables
 
-    with errors(), _project() as project, _progress("exporting", as_json) as progress:
+    with _project() as project, _progress("exporting", as_json) as progress:
         written = export_tables(project, format_, out, force=force, progress=progress)
     if as_json:
         give(written)
@@ -44,11 +69,55 @@ def export(
     print(written.out)
     for file in written.files:
         say(f"  {file.name}  {file.rows} rows, {file.bytes} bytes" if file.rows else f"  {file.name}")
-    for kept in written.withheld:
-        say(f"left out: {kept.what}: {kept.reason} [{kept.code}]")
-    for sentence in written.warnings:
-        say(f"note: {sentence}")
+    _left(written.withheld, written.warnings)
     say("licences of models and recordings: NOTICE.txt")
+
+
+def _train(name: str, out: Path | None, preview: bool, length: str | None, force: bool, as_json: bool) -> None:
+    from mien.core import MienError
+    from mien.export.trainers import Terms, export_for, job_of, trainer, trainers
+
+    if name in ("help", "list", "?"):
+        known = list(trainers().values())
+        if as_json:
+            give([{"name": t.name, "track": t.track, "line": t.line} for t in known])
+        else:
+            table(["trainer", "track", "what"], [[t.name, t.track, t.line] for t in known])
+        return
+    chosen = trainer(name)
+    if length not in (None, "short", "medium", "long"):
+        raise MienError("input.unknown-length", f"there is no length {length!r}", "short, medium or long")
+    terms = Terms.model_validate({"length": length} if length else {})
+    with _project() as project, _progress("exporting", as_json or preview) as progress:
+        if preview:
+            give(chosen.preview(job_of(project, name, terms, progress=progress, keep=False)))
+            return
+        if out is None:
+            raise MienError("input.no-folder", "name the folder to write into", f"mien export --for {name} OUT")
+        written = export_for(project, name, out, terms, force=force, progress=progress)
+    if as_json:
+        give(written)
+        return
+    print(written.out)
+    held = [(f.name, f.rows) for f in written.files if f.rows]
+    for file, rows in held:
+        say(f"  {file}  {rows} rows")
+    say(f"  {len(written.files) - len(held)} other files; clips: " + _counts(written.splits))
+    for clip in written.dropped:
+        say(f"not in it: {clip.what}: {clip.reason} [{clip.code}]")
+    _left(written.withheld, written.warnings)
+    say("licences of models and recordings: NOTICE.txt; every file with its sha256: export.json")
+
+
+def _counts(splits: dict[str, int]) -> str:
+    return ", ".join(f"{n} {split}" for split, n in splits.items())
+
+
+def _left(withheld: Any, warnings: Any) -> None:
+    for kept in withheld:
+        say(f"left out: {kept.what}: {kept.reason} [{kept.code}]")
+    for sentence in warnings:
+        say(f"note: {sentence}")
 
 
 @labels.command("export")
