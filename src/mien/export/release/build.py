@@ -12,7 +12,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date as Date  # noqa: N812 - `date` is the field below
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ from mien.export.release import card, index
 from mien.export.release.croissant import NAME as CROISSANT
 from mien.export.release.croissant import croissant, folders
 from mien.export.release.keys import Key, open_key
-from mien.export.release.notices import licences
+from mien.export.release.notices import licences, summed
 from mien.export.release.payload import TABLES, target_of, trainers_named, write_tables, write_trainers
+from mien.export.selection.examples import unnamed
 from mien.export.selection.gate import Withheld
 from mien.export.selection.scope import Progress, Scope, scope_of, unwatched
+from mien.export.selection.together import splits_of
 from mien.export.tables.notice import Model, models_of
 from mien.export.tables.schema import SCHEMA_VERSION
 from mien.pipeline import Project
@@ -123,22 +125,27 @@ def build(project: Project, order: Order, out: Path | None = None, *, progress: 
     _free(folder)
     key = open_key(order.key) if order.key else None
     trainers = trainers_named(order.trainers)
-    scope = scope_of(project, progress, use=order.use, target=target_of(trainers))
+    named = scope_of(project, progress, use=order.use, target=target_of(trainers))
+    splits = splits_of(project, named)
+    withheld = named.withheld + tuple(w for _, w in sorted(splits.left_out.items()))
+    scope = replace(unnamed(named), withheld=summed(withheld))
     models = models_of(scope)
     conditions = _conditions(scope, order)
+    terms = licences(scope, models, order.licence, conditions, _notes(scope))
     with _draft(folder) as draft:
         if order.tables:
             write_tables(scope, models, draft / TABLES)
-        placed = write_trainers(trainers, project, scope, draft, progress)
+        placed = write_trainers(trainers, scope, splits, draft, terms, progress)
         figures = index.write(placed, scope, draft / EXAMPLES)
         about = {
             **_about(scope, order, models, conditions),
+            "withheld": len(withheld),
             "figures": figures.told,
             "splits": {s: t["clips"] for s, t in figures.told["splits"].items()},
             "lengths": {s: dict(sorted(c.items(), key=_edge)) for s, c in sorted(figures.lengths.items())},
             "after": _after(order.after, draft / EXAMPLES),
         }
-        _tell(draft, about, licences(scope, models, order.licence, conditions, _notes(scope)))
+        _tell(draft, about, terms)
         files = tuple(_files(draft))
         told = {"format": FORMAT, "format_version": FORMAT_VERSION, "name": order.name, "version": order.version}
         told |= {"mien": VERSION, "context": scope.project.config.context, "use": order.use, "about": about}
@@ -151,7 +158,7 @@ def build(project: Project, order: Order, out: Path | None = None, *, progress: 
             raise MienError("release.not-clean", f"{wrong[0].path}: {wrong[0].text}", "rename it, then build again")
         _register(project, folder, root, figures)
     size = sum(f.bytes for f in files)
-    return Built(folder, root, key.fingerprint if key else None, len(files), size, figures.told, scope.withheld)
+    return Built(folder, root, key.fingerprint if key else None, len(files), size, figures.told, withheld)
 
 
 def _tell(draft: Path, about: dict[str, Any], terms: str) -> None:
@@ -193,7 +200,6 @@ def _about(scope: Scope, order: Order, models: list[Model], conditions: tuple[st
             }
             for m in models
         ],
-        "withheld": len(scope.withheld),
     }
 
 

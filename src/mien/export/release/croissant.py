@@ -107,7 +107,6 @@ def croissant(about: dict[str, Any], words: dict[str, Any], examples: Sealed, ot
         "version": about["version"],
         "description": words["description"],
         "citeAs": f"{named} {about['version']}, made with mien {VERSION}",
-        "creator": {"@type": "sc:SoftwareApplication", "name": f"mien {VERSION}"},
         "url": f"urn:mien:release:{named}:{about['version']}",
         "isLiveDataset": False,
         **licence,
@@ -167,7 +166,7 @@ def licence_url(licence: str) -> str:
 
 
 def _folder(pattern: str) -> dict[str, Any]:
-    name = pattern.replace("/**/*", " ")
+    name = pattern.replace("/**/*", "")
     kind = _TYPES["." + pattern.rsplit(".", 1)[-1]]
     return {"@type": "cr:FileSet", "@id": name, "name": name, "encodingFormat": kind, "includes": pattern}
 

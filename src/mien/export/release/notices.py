@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mien.core import VERSION
+from mien.export.selection.gate import Withheld
 from mien.export.selection.scope import Scope
 from mien.export.tables.notice import Model
 
@@ -15,7 +16,14 @@ _WHY = {  # what single clips and people were left out for stays in the project
     "gate": "the gates of pictures did not pass it",
     "licence": "its licence, or that of a model that answered, does not permit it",
     "mining": "its file refuses training and mining",
+    "split": "it would tie training to test",
 }
+
+
+def summed(withheld: Sequence[Withheld]) -> tuple[Withheld, ...]:
+    """What stayed behind as numbers: which clip or person it was, and for which detail, stays in the project."""
+    rooms = Counter(w.code.partition(".")[0] for w in withheld)
+    return tuple(Withheld(f"{n} time(s)", room, _WHY.get(room, room)) for room, n in sorted(rooms.items()))
 
 
 def licences(
@@ -23,7 +31,6 @@ def licences(
 ) -> str:
     """The text; the same project gives the same text. Recordings are counted, never named."""
     held = Counter(s.licence or "licence not stated" for s in scope.sources.values())
-    kept = Counter(w.code.partition(".")[0] for w in scope.withheld)
     lines = [
         f"Made with mien {VERSION}.",
         "",
@@ -45,7 +52,7 @@ def licences(
         ),
         "",
         "Left out of this release, by reason:",
-        *(f"- {n}: {_WHY.get(room, room)}" for room, n in sorted(kept.items())),
-        *(["- nothing"] if not kept else []),
+        *(f"- {w.what}: {w.reason} [{w.code}]" for w in scope.withheld),
+        *(["- nothing"] if not scope.withheld else []),
     ]
     return "\n".join(lines) + "\n"
