@@ -113,7 +113,7 @@ def quiet_of(value: F64, sd: F64 | None = None) -> tuple[float, float]:
     spread = float(level - low) / 1.212  # 2 % and 20 % of a normal law lie 1.212 sd apart
     own = sd[np.isfinite(sd)] if sd is not None else np.zeros(0)
     known = float(np.median(own)) if 2 * len(own) >= len(v) else 0.0
-    noise = max(spread, known, *(_steps(v, lag) for lag in (1, 2, 4, 8) if lag <= max(1, len(v) // 6)))
+    noise = max(spread, known, *(_steps(v, lag) for lag in (1, 2, 4, 8) if lag <= max(2, len(v) // 10)))
     return float(level) + 0.842 * min(spread, noise), noise
 
 
@@ -261,8 +261,12 @@ def _crossing(flank: F64, after: int, level: float) -> float:
 
 
 def leading(found: Sequence[Episode]) -> Episode | None:
-    """The highest episode over its noise, the earliest of equals."""
-    return max(found, key=lambda e: (e.height / max(e.noise, 1e-12), -e.peak_us), default=None)
+    """The highest episode over its noise; of those that are as high to two figures, the earliest."""
+
+    def worth(e: Episode) -> tuple[float, int]:
+        return float(f"{e.height / max(e.noise, 1e-12):.2g}"), -e.peak_us
+
+    return max(found, key=worth, default=None)
 
 
 def trend(value: npt.NDArray[Any], sd: npt.NDArray[Any] | None = None) -> tuple[float, float]:

@@ -117,7 +117,9 @@ def measures(rows: ClipRows, project: Project, *, affect: bool) -> Measures:
             best = min(mine, key=lambda s: (-s.coverage, s.adapter, s.id))
             curves[axis.name] = Curve(axis, best, *_gridded(project, best, t_us))
     fps = min(project.config.analysis.fps, rows.part.source.fps or math.inf)
-    return Measures(t_us, curves, _shares(rows, body), _people(rows), face, body, fps, rows.part.source.kind == "image")
+    return Measures(
+        t_us, curves, _shares(rows, body), _people(rows, project), face, body, fps, rows.part.source.kind == "image"
+    )
 
 
 def leading(tracks: Sequence[Track], kind: str) -> Track | None:
@@ -170,11 +172,12 @@ def _shares(rows: ClipRows, body: Track | None) -> dict[str, float]:
     return found
 
 
-def _people(rows: ClipRows) -> F64:
+def _people(rows: ClipRows, project: Project) -> F64:
     """People in view at twenty moments; empty where nobody was looked for, or somebody's rows were left out."""
-    if rows.part.source.kind == "audio" or rows.hidden:
+    clip = rows.part.clip
+    if rows.hidden or all(project.store.table(f"{stage}/{clip.id}") is None for stage in ("objects", "faces")):
         return np.zeros(0)
-    span = rows.part.clip.span
+    span = clip.span
     at = span.start_us + (np.arange(20) + 0.5) / 20 * span.duration_us
     seen = [[t.span for t in rows.tracks if t.kind == kind] for kind in ("person", "face")]
     count = [[sum(s.start_us <= t < s.end_us for s in spans) for t in at] for spans in seen]

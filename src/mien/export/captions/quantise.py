@@ -17,7 +17,7 @@ F64 = npt.NDArray[np.float64]
 LEAST_SHARE = 0.5  # of the clip in which an axis must have been measured for a word
 WINDOW = 5  # cells: medians over a second; a shorter clip gives no word that needs time
 HOLDS = 2 / 3  # of the measured cells for which a word must hold
-STRONG = 2.0  # times as high as an episode must be: from here on its course is told
+STRONG = 1.5  # times as high as an episode must be: from here on its course is told
 BORDER_US = 1_000_000  # what begins or ends nearer to a border of the clip is not told
 CLEAR = 1.5  # times its sd: a told trend
 
