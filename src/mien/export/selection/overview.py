@@ -57,7 +57,7 @@ def permits_of(project: Project, target: Target = "understanding", at: datetime 
 
 
 def _permit(what: str, kind: str, licence: str, permission: Permission) -> Permit:
-    uses = tuple(u for u in USES if permission.allows(u))
+    uses: tuple[Use, ...] = tuple(u for u in USES if permission.allows(u))
     closed: dict[Use, tuple[str, ...]] = {
         u: tuple(f"{r.code}: {r.text}" for r in permission.why_not(u)) for u in USES if u not in uses
     }
