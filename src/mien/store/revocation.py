@@ -72,10 +72,13 @@ def subject_key(subject_id: str) -> str:
 
 
 def beside(folder: Path) -> list[Path]:
-    """Where a list may lie: in a release, beside it, and in the user's configuration."""
+    """Where a list may lie: in a release, beside it, in the project whose `releases` it is in, and in the user's
+    configuration."""
     from platformdirs import user_config_path
 
-    return [folder / REVOKED, folder.resolve().parent / REVOKED, user_config_path("mien") / REVOKED]
+    above = folder.resolve().parent
+    project = [above.parent] if above.name == "releases" else []
+    return [held / REVOKED for held in (folder, above, *project, user_config_path("mien"))]
 
 
 def read(paths: Iterable[Path]) -> Revocations:

@@ -46,7 +46,7 @@ def write_tables(scope: Scope, models: list[Model], folder: Path) -> None:
 def write_trainers(
     trainers: Sequence[Trainer], scope: Scope, splits: Splits, draft: Path, terms: str, progress: Progress
 ) -> Iterator[Placed]:
-    """Write each trainer's folder with the terms, then give every clip with its split and the files that are its own."""
+    """Write each trainer's folder and the terms, then give every clip with its split and the files of its own."""
     from mien.export.selection.examples import examples
     from mien.export.trainers import NOTICE, Job, Terms
 
