@@ -34,7 +34,8 @@ class TemporalRules:
     least: smallest height in the signal's unit; floor: lower values count as this one (silence is no deeper quiet than
     that of a room). on, off: in sd of the quiet. split: a valley lower than this share of the lower peak parts two
     episodes. near_top: from this share of the height on it is at its peak. bridge_us: longer gaps end an episode;
-    smooth_us: means over this long; cells: fewer measured ones tell nothing.
+    smooth_us: means over this long; cells: fewer measured ones tell nothing. root: for signals that are sums of small
+    movements and never negative: found on the square root, where their noise looks normal, timed on the signal itself.
     """
 
     least: float = 0.0
@@ -46,6 +47,7 @@ class TemporalRules:
     bridge_us: int = 1_000_000
     smooth_us: int = 250_000
     cells: int = 10
+    root: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,8 @@ def episodes(
         raise ValueError(f"t_us, value and sd must have one length, but got {len(t_us)}, {len(v)}")
     if len(t_us) > 1 and np.diff(t_us).min() <= 0:
         raise ValueError("t_us must rise")
+    if rules.root:
+        v, own = np.sqrt(np.maximum(v, 0)), None
     there = np.flatnonzero(np.isfinite(v))
     if len(there) < rules.cells:
         return ()
@@ -176,7 +180,8 @@ def _of_run(
     width = int(rules.smooth_us // step)
     if width > 1:
         curve = uniform_filter1d(curve, width | 1, mode="nearest")
-    need = max(rules.on * noise, rules.least, 1e-12)
+    least = math.sqrt(quiet**2 + rules.least) - quiet if rules.root else rules.least
+    need = max(rules.on * noise, least, 1e-12)
     padded = np.concatenate([[quiet], np.maximum(curve, quiet), [quiet]])
     tops, facts = find_peaks(padded, height=quiet + need, prominence=need)
     height = facts["peak_heights"] - quiet
@@ -185,7 +190,12 @@ def _of_run(
     for k, top in enumerate(tops):
         left = 0 if k == 0 else tops[k - 1] + int(np.argmin(curve[tops[k - 1] : top + 1]))
         right = len(curve) - 1 if k + 1 == len(tops) else top + int(np.argmin(curve[top : tops[k + 1] + 1]))
-        yield _episode(grid, curve, holes, (left, top, right), (k > 0, k + 1 < len(tops)), quiet, noise, edges, rules)
+        beside = (k > 0, k + 1 < len(tops))
+        if rules.root:
+            own = (quiet**2, (quiet + noise) ** 2 - quiet**2, (quiet + need) ** 2 - quiet**2)
+            yield _episode(grid, curve**2, holes, (left, top, right), beside, own, edges, rules)
+        else:
+            yield _episode(grid, curve, holes, (left, top, right), beside, (quiet, noise, need), edges, rules)
 
 
 def _episode(
@@ -194,12 +204,12 @@ def _episode(
     holes: npt.NDArray[np.bool_],
     place: tuple[int, int, int],
     beside: tuple[bool, bool],
-    quiet: float,
-    noise: float,
+    levels: tuple[float, float, float],
     edges: tuple[Edge, Edge],
     rules: TemporalRules,
 ) -> Episode:
-    left, top, right = place
+    """One episode. place: valley or border before, top, the same after; levels: quiet, noise, the height needed."""
+    (left, top, right), (quiet, noise, need) = place, levels
     step = int(grid[1] - grid[0])
     height = float(curve[top] - quiet)
     above = curve - quiet
@@ -229,7 +239,7 @@ def _episode(
         math.nan if rise is None else math.hypot(rise_sd * cell_s, hidden(top - math.ceil(rise) - 1, first)),
         math.hypot(peak_sd, hidden(first, last)),
         math.nan if fall is None else math.hypot(fall_sd * cell_s, hidden(last, top + math.ceil(fall) + 1)),
-        height, quiet, noise, max(rules.on * noise, rules.least),
+        height, quiet, noise, need,
         1.0 if noise == 0 else math.erf(height / noise / 2 / math.sqrt(2)),
         edges[0] if rise is None else "", edges[1] if fall is None else "",
     )  # fmt: skip

@@ -101,11 +101,8 @@ def descriptors(found: Measures) -> tuple[Descriptor, ...]:
         axis = curve.axis
         if curve.signal is None or math.isinf(axis.least):
             continue
-        value, sd, least = curve.value, curve.sd, axis.least
-        if axis.root:
-            value, sd, least = np.sqrt(np.maximum(value, 0)), None, math.sqrt(least)
-        rules = TemporalRules(least=least, floor=axis.floor)
-        held = episodes(found.middle_us(axis), value, sd, rules)
+        rules = TemporalRules(least=axis.least, floor=axis.floor, root=axis.root)
+        held = episodes(found.middle_us(axis), curve.value, curve.sd, rules)
         rows += [Descriptor(axis.name, curve.signal.track_id, e) for e in held]
     return tuple(rows)
 
