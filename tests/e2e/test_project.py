@@ -229,6 +229,10 @@ def test_in_care_affect_waits_and_observables_run(short_real_clip, tmp_path):
     assert "enrolled" in html
 
 
+def test_the_version_is_told():
+    assert command("--version").stdout.strip() == f"mien {mien.__version__}"
+
+
 def test_nothing_runs_without_a_context(tmp_path):
     run = command("init", tmp_path / "p", code=2)
     assert [word for word in ("care", "research", "studio") if f"\n  {word}" in run.stderr] == [
@@ -290,7 +294,15 @@ def test_failures_are_rows_and_retry_does_only_those(tmp_path, short_real_clip):
     assert outcome.done > 10
     assert project.retry().failures[0].attempt == 2
     late.write_bytes(short_real_clip.read_bytes() + b"\0")
-    again = project.retry()
+    looked: list[list[str]] = []
+
+    def look(_: object) -> None:
+        if len(looked) < 3:
+            with mien.open(tmp_path / "p") as other:
+                looked.append(other.status()["unfinished_runs"])
+
+    again = project.retry(listener=look)
+    assert looked == [[], [], []]  # the run that goes on now was not interrupted
     assert again.failures == ()
     assert again.done > 10
     assert project.run().done == 0

@@ -56,6 +56,14 @@ def main() -> None:
     os._exit(code or 0)
 
 
+def _version(wanted: bool) -> None:
+    if wanted:
+        from mien.core import VERSION
+
+        print(f"mien {VERSION}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     folder: Annotated[
@@ -63,6 +71,9 @@ def options(
     ] = Path(),
     log_json: Annotated[bool, typer.Option("--log-json", help="Logs as JSON lines on stderr.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Debug log.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True, callback=_version)
+    ] = False,
 ) -> None:
     State.folder = folder
     if log_json or verbose:
@@ -149,13 +160,19 @@ def run(
 
 
 @app.command()
-def retry(as_json: Json = False) -> None:
+def retry(
+    as_json: Json = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Where the time goes, as in mien run.")] = False,
+    profile_out: Annotated[Path | None, typer.Option(metavar="FILE", help="The trace. Profiles.")] = None,
+) -> None:
     """Do again what failed, and only that."""
     from mien.cli.progress import listening
+    from mien.cli.watching import watched
 
     project = _open()
-    with errors(), listening(as_json) as listener:
-        outcome = project.retry(listener=listener)
+    asked: dict[str, Any] = {"profile": profile, "trace": profile_out, "port": None, "as_json": as_json}
+    with errors(), listening(as_json) as listener, watched(project.root, listener, **asked) as heard:
+        outcome = project.retry(listener=heard)
     _ended(project, outcome, as_json)
 
 

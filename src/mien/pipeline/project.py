@@ -20,7 +20,8 @@ from mien.pipeline.forecast import Forecast, discovered, forecast
 from mien.pipeline.inputs import Vault, affected, discover
 from mien.pipeline.watching.progress import Progress
 from mien.policy import CONTEXTS, EXPLICIT_LIMIT, MISSING_CONTEXT, WAITING_CODE
-from mien.store import Store
+from mien.store import Store, durable
+from mien.store.lock import holder
 
 R = TypeVar("R")
 
@@ -59,8 +60,8 @@ class Project:
         try:
             root.mkdir(parents=True, exist_ok=True)
             text = starter(context, name or root.resolve().name) + mapping
-            (root / FILE).write_text(text, encoding="utf-8")
             Store(root, write=True).close()
+            durable.write(root / FILE, lambda out: out.write(text.encode()))
         except OSError as error:
             raise MienError("project.not-writable", f"cannot make a project in {root}: {error.strerror}") from error
         return cls.open(root)
@@ -112,6 +113,9 @@ class Project:
             MienError: `weights.missing`, `store.busy`, `config.*`; a bad input is a failure row, not an exception.
         """
         store = Store(self.root, write=True) if self.root else self.store
+        if store.erasing():
+            store.close()
+            raise MienError("forget.unfinished", "an erasure was cut off", "finish it: mien forget, as before")
         run_id = store.next_run_id(utc_now())
         said = self.config.model_dump(mode="json")
         config_sha = digest(said)
@@ -233,5 +237,10 @@ class Project:
                 for f in failures
             ],
             "history": dict(zip(("runs", "bytes"), self.store.history_size(), strict=True)),
-            "unfinished_runs": [r.id for r in self.store.all(Run, "finished_utc IS NULL")],
+            "unfinished_runs": self._interrupted(),
         }
+
+    def _interrupted(self) -> list[str]:
+        """Runs that began and did not end; not the one that goes on now."""
+        begun = sorted(r.id for r in self.store.all(Run, "finished_utc IS NULL"))
+        return begun[:-1] if begun and self.root is not None and holder(self.root) is not None else begun
