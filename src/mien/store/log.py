@@ -12,7 +12,7 @@ import hashlib
 import json
 import secrets
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,7 +105,12 @@ def verify(db: sqlite3.Connection) -> list[str]:
 
 def erase(db: sqlite3.Connection, needles: Collection[str]) -> int:
     """Erase salt and payload of every entry that names one of these; how many."""
-    found = [n for n, text in db.execute("SELECT n, payload FROM log_payloads") if any(v in text for v in needles)]
+    wanted = set(needles)
+    found = [
+        n
+        for n, text in db.execute("SELECT n, payload FROM log_payloads")
+        if not wanted.isdisjoint(_texts(json.loads(text)))
+    ]
     db.executemany("DELETE FROM log_payloads WHERE n=?", [(n,) for n in found])
     return len(found)
 
@@ -126,6 +131,18 @@ def registered(db: sqlite3.Connection) -> list[Registered]:
         Registered(n, kind, path, sha, tuple(json.loads(sources)), tuple(json.loads(subjects)), at)
         for n, kind, path, sha, sources, subjects, at in rows
     ]
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in a payload, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for k, v in value.items():
+            yield from (k, *_texts(v))
+    elif isinstance(value, list):
+        for v in value:
+            yield from _texts(v)
 
 
 def _commitment(salt: bytes, payload: str) -> str:

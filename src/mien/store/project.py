@@ -180,6 +180,32 @@ class Store:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
+    def transaction(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """A transaction for the parts of this room: all of it, or none."""
+        return self._transaction()
+
+    def scrub(self) -> None:
+        """Leave no byte of what was deleted in the database, its log or an array file that no row names.
+
+        The database is written anew (in memory, not by way of a temporary file) and the log cut to nothing. On disks
+        that copy on write, and on flash, older blocks may outlive this beneath the file system.
+
+        Raises:
+            MienError: `store.busy` while another program reads.
+        """
+        if self.root is None:
+            self._memory = {name: self._memory[name] for name in self.array_names() if name in self._memory}
+            return
+        try:
+            self._sweep()
+            self._db.execute("PRAGMA temp_store=MEMORY")
+            self._db.execute("VACUUM")
+            busy = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            raise durable.coded(error) from error
+        if busy:
+            raise MienError("store.busy", "another program reads mien.db", "close it, then again", retryable=True)
+
     def commit(self, result: StageResult, *, run_id: str, at_utc: str) -> None:
         """Make a stage's result durable. After this returns, no kill can lose it."""
         self.commit_all([result], run_id=run_id, at_utc=at_utc)
@@ -381,6 +407,10 @@ class Store:
     def entries(self) -> list[log.Entry]:
         """The log, oldest first; what was erased has no payload."""
         return log.entries(self._db)
+
+    def erasing(self) -> bool:
+        """Whether an erasure began and did not end (`mien.store.erasure`)."""
+        return self._db.execute("SELECT count(*) FROM erasures").fetchone()[0] > 0
 
     def verify_log(self) -> list[str]:
         """What is wrong with the log; empty where it verifies."""
