@@ -1,6 +1,6 @@
 """Lists of what was revoked: releases, and sources and people whose examples are skipped wherever they are.
 
-`{"version": 1, "releases": {"name-version": {"root", "reason", "at_utc"}}, "sources": [sha256], "subjects": [key]}`.
+`{"version": 1, "releases": {"name-version": {"root", "reason", "at_utc"}}, "sources": [key], "subjects": [key]}`.
 A list only ever adds, so several are joined, and one that cannot be read stops the reader: closed by default.
 """
 
@@ -30,7 +30,7 @@ class Revoked:
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """What was revoked. `subjects`: keys (`subject_key`), or pseudonyms as they stand in tables."""
+    """What was revoked. `sources`: keys (`source_key`), or sha256; `subjects`: keys (`subject_key`), or pseudonyms."""
 
     releases: dict[str, Revoked] = field(default_factory=dict)
     sources: frozenset[str] = frozenset()
@@ -46,9 +46,10 @@ class Revocations:
         return self.releases.get(label) or next((r for r in self.releases.values() if r.root == root), None)
 
     def skips(self, sources: Sequence[str], subjects: Sequence[str]) -> bool:
-        """Whether an example of these sources and people (by key) is revoked."""
+        """Whether an example of these sources (sha256) and people (by key) is revoked."""
         keys = self.subjects | {subject_key(s) for s in self.subjects}
-        return not self.sources.isdisjoint(sources) or not keys.isdisjoint(subjects)
+        named = {*sources, *map(source_key, sources)}
+        return not self.sources.isdisjoint(named) or not keys.isdisjoint(subjects)
 
     @property
     def told(self) -> dict[str, Any]:
@@ -69,6 +70,11 @@ class Revocations:
 def subject_key(subject_id: str) -> str:
     """How releases name a person: a digest of the pseudonym, so that lists can be published without it."""
     return hashlib.sha256(b"mien.subject.v1\0" + subject_id.encode()).hexdigest()
+
+
+def source_key(sha256: str) -> str:
+    """How a list names a recording where its sha256 would be a trace of it."""
+    return hashlib.sha256(b"mien.source.v1\0" + sha256.encode()).hexdigest()
 
 
 def beside(folder: Path) -> list[Path]:

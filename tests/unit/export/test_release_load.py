@@ -15,7 +15,7 @@ from mien.core import MienError
 from mien.export import release
 from mien.policy import EXPLICIT_LIMIT
 from mien.store import released
-from mien.store.revocation import Revocations, Revoked, read, subject_key, write
+from mien.store.revocation import Revocations, Revoked, read, source_key, subject_key, write
 from mien.store.sealing import MANIFEST, Sealed, check, seal, walk
 
 
@@ -140,6 +140,7 @@ def test_a_revoked_release_is_not_loaded_wherever_the_list_lies(folder, tmp_path
 def test_withdrawn_sources_and_people_are_skipped_and_counted(folder):
     for listed in (
         Revocations(sources=frozenset({"a" * 64})),
+        Revocations(sources=frozenset({source_key("a" * 64)})),
         Revocations(subjects=frozenset({"P-07"})),
         Revocations(subjects=frozenset({subject_key("P-07")})),
     ):

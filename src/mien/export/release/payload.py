@@ -56,6 +56,11 @@ def write_trainers(
         one.write(Job(scope.project, scope, splits, Terms(), progress), draft / one.name)  # pyright: ignore[reportCallIssue]
         (draft / one.name / NOTICE).write_text(terms, encoding="utf-8")  # a folder may go on without the rest
         for path, _ in walk(draft / one.name):
-            held[path.rpartition("/")[2].partition(".")[0]].append(f"{one.name}/{path}")
+            held[_stem(path)].append(f"{one.name}/{path}")
     for example in examples(scope, splits):
         yield Placed(example.rows, example.split, example.group, tuple(held.get(example.stem, ())))
+
+
+def _stem(path: str) -> str:
+    """The stem of an example's file: STEM.mp4, and STEM-2.jpg where there are several."""
+    return path.rpartition("/")[2].partition(".")[0].partition("-")[0]
