@@ -10,7 +10,7 @@ import bench
 from bench.record import record
 
 HELPERS = (  # modules that measure nothing
-    *("cues_other", "onecall", "record", "scale_made", "scale_page"),
+    *("captions_made", "cues_other", "onecall", "record", "scale_made", "scale_page"),
     *("seeded", "table", "__main__"),
 )
 

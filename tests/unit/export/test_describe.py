@@ -11,12 +11,15 @@ import pytest
 from clips_made import Project, clip, rows
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from planted import SOUND, VIDEO
+from planted import project as planted_project
 
 from mien.core import Assessment, Attribute, Item, MienError, Observation, Span
 from mien.export.captions import AXES, CaptionTerms, clean, compose, describe, dropped, parse, tokens, vocabulary
 from mien.export.captions.given import refused
 from mien.export.captions.quantise import quantised
 from mien.export.captions.vocabulary import known_words
+from mien.export.selection.scope import scope_of
 from mien.policy.wording import emotion_words, forbidden_words
 
 TERMS = CaptionTerms(trigger="mien")
@@ -139,6 +142,29 @@ def test_care_and_observables_only_never_speak_of_affect(context, terms):
     k = found.controls.names.index("valence")
     assert not found.controls.known[:, k].any()
     assert "valence" in said(curves, sd=0.01).captions[0]
+
+
+def test_every_word_is_in_the_documentation():
+    page = (Path(__file__).parents[3] / "docs" / "captions.md").read_text(encoding="utf-8")
+    assert [w for w in known_words() if f"`{w}`" not in page] == []
+    assert [k for k in CaptionTerms.model_fields if f"`{k}" not in page] == []
+
+
+@pytest.mark.parametrize("scripted", [{"explicit": 0.9}, {"explicit": 0.9, "age": 16.0}, {"explicit": None}])
+def test_a_canary_that_the_gate_closed_is_described_nowhere(tmp_path, scripted):
+    canary = planted_project(tmp_path / "p", **scripted)
+    scope = scope_of(canary)
+    found = [(r.part.source.sha256, describe(r, canary, TERMS, leaving={p.clip.id for p in scope.parts}))
+             for r in scope.clips()]  # fmt: skip
+    assert {sha for sha, _ in found} == {SOUND}
+    assert not any(VIDEO in str(d.sidecar()) for _, d in found)
+    canary.close()
+
+
+def test_where_a_person_was_left_out_nobody_is_counted():
+    project = Project()
+    one = rows(project, {"face.lip_gap": 0.3})
+    assert describe(replace(one, hidden=True), project, TERMS).captions == ("mien, mouth open",)
 
 
 # ---------------------------------------------------------------- readings

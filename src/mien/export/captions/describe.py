@@ -75,7 +75,8 @@ def describe(
     Args:
         leaving: ids of the clips that leave with it, so that the one before and after may be named; None: neither is.
     """
-    observables_only = terms.observables_only or project.config.context == "care"
+    said = project.config.project
+    observables_only = terms.observables_only or said.observables_only or said.context == "care"
     found = measures(rows, project, affect=not observables_only)
     runs, span = descriptors(found), rows.part.clip.span
     tags = [t for rule in vocabulary().rules if (t := tag_of(rule, found)) and (terms.unvalidated or not rule.weak)]

@@ -48,8 +48,11 @@ def tag_of(rule: Rule, found: Measures) -> Tag | None:
     if not found.still and len(found.t_us) < WINDOW and rule.axis != "light":
         return None
     if rule.axis == "people":
-        value, weak, unit = float(np.median(found.people)) if len(found.people) else math.nan, rule.weak, ""
-        state = quantised(rule, found.people) if len(found.people) else None
+        if not len(found.people):
+            return None
+        value, most = (float(np.quantile(found.people, q, method="lower")) for q in (0.75, 0.9))
+        weak, unit = rule.weak, ""
+        state = None if value == 0 < most else quantised(rule, np.array([value]))
     elif rule.axis in found.shares:
         value, weak, unit = found.shares[rule.axis], rule.weak, ""
         state = None if math.isnan(value) else quantised(rule, np.array([value]))
