@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien.core import Assessment, MienError
 from mien.export.selection.examples import Example, Soft
 from mien.export.selection.folder import write_text
 from mien.export.selection.splits import SPLITS
@@ -46,11 +47,11 @@ def write(job: Job, folder: Path) -> Mapping[str, int]:
 
 def state_names(job: Job) -> list[str]:
     """Every state that assessments or people name, in one order: what the positions of a distribution mean."""
-    _, found = job.project.store.query(
-        "SELECT DISTINCT json_extract(j.value, '$[0]') FROM assessments, json_each(assessments.posterior) AS j"
-    )
+    store = job.project.store
+    _, one_each = store.query("SELECT MIN(id) FROM assessments WHERE posterior != '[]' GROUP BY adapter")
+    held = [a for (name,) in one_each for a in store.all(Assessment, "id = ?", (name,))]
     said = {v.value for v, _ in job.scope.labels.history() if v.target == "state" and v.value}
-    return sorted({str(name) for (name,) in found} | said)
+    return sorted({name for a in held for name, _ in a.posterior} | said)
 
 
 def _row(ex: Example, media: Media, names: list[str]) -> dict[str, Any]:
@@ -66,6 +67,10 @@ def _row(ex: Example, media: Media, names: list[str]) -> dict[str, Any]:
 def _person(ex: Example, s: Soft, names: list[str]) -> dict[str, Any]:
     told = soft_row(ex, s)
     states, people = dict(s.states), dict(s.people)
+    if unknown := (set(states) | set(people)) - set(names):
+        raise MienError(
+            "export.mixed-states", f"states of another configuration: {', '.join(sorted(unknown))}", "mien run"
+        )
     return {
         "who": s.who,
         "states": [round(states.get(n, 0.0), 6) for n in names] if states else [],

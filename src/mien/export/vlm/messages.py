@@ -17,7 +17,7 @@ UNDECIDED = "not decided"
 
 def write_trl(job: Job, folder: Path) -> Mapping[str, int]:
     """TRL's vision rows: `messages` with plain text and `images` (TRL 1.16 takes pictures only, and puts the
-    placeholders in itself). Soft labels are repeated rows; `weight` is there for whoever reads it."""
+    placeholders in itself). Soft labels are repeated rows."""
     with Book(job, folder, Wants(video=False, audio=False)) as book, Rows(folder) as rows:
         for ex, media, said in book:
             for talk in repeated(said, job.terms.copies):
