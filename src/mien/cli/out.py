@@ -37,11 +37,14 @@ def export(
         str | None, typer.Option("--for", metavar="TRAINER", help="Write for a trainer; `--for help` lists them.")
     ] = None,
     preview: Annotated[
-        bool, typer.Option("--preview", help="With --for: say what would be written, write nothing.")
+        bool, typer.Option("--preview", help="With --for: say what would be written; with OUT: a page.")
     ] = False,
     length: Annotated[
         str | None, typer.Option("--length", help="With --for: reasoning as short, medium or long text.")
     ] = None,
+    target: Annotated[
+        str, typer.Option("--target", help="With --for: models to train: wan, hunyuan, ltx, cogvideo, sdxl, flux.")
+    ] = "",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +53,7 @@ def export(
 
     with errors():
         if trainer is not None:
-            _train(trainer, Path(where) if where else out, preview, length, force, as_json)
+            _train(trainer, Path(where) if where else out, preview, length, target, force, as_json)
             return
         if where is None or preview or length:
             message = "--preview and --length belong to --for" if where else "name a format, or a trainer: --for"
@@ -73,7 +76,9 @@ def _tables(format_: str, out: Path | None, force: bool, as_json: bool) -> None:
     say("licences of models and recordings: NOTICE.txt")
 
 
-def _train(name: str, out: Path | None, preview: bool, length: str | None, force: bool, as_json: bool) -> None:
+def _train(
+    name: str, out: Path | None, preview: bool, length: str | None, target: str, force: bool, as_json: bool
+) -> None:
     from mien.core import MienError
     from mien.export.trainers import Terms, export_for, job_of, trainer, trainers
 
@@ -87,10 +92,16 @@ def _train(name: str, out: Path | None, preview: bool, length: str | None, force
     chosen = trainer(name)
     if length not in (None, "short", "medium", "long"):
         raise MienError("input.unknown-length", f"there is no length {length!r}", "short, medium or long")
-    terms = Terms.model_validate({"length": length} if length else {})
+    terms = Terms.model_validate({"target": target} | ({"length": length} if length else {}))
     with _project() as project, _progress("exporting", as_json or preview) as progress:
         if preview:
-            give(chosen.preview(job_of(project, name, terms, progress=progress, keep=False)))
+            job = job_of(project, name, terms, progress=progress, keep=False)
+            if out is None or as_json:
+                give(chosen.preview(job))
+            else:
+                from mien.export.preview import write_preview
+
+                print(write_preview(job, chosen, out, force=force))
             return
         if out is None:
             raise MienError("input.no-folder", "name the folder to write into", f"mien export --for {name} OUT")

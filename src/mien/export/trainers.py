@@ -41,6 +41,7 @@ class Terms(Strict):
     max_side_px: Annotated[int, Ge(32), Le(4096)] = Field(640, description="longest side of pictures and clips")
     frames: Annotated[int, Ge(1), Le(64)] = Field(4, description="pictures per clip where a trainer takes no video")
     copies: Annotated[int, Ge(1), Le(50)] = Field(5, description="rows a soft label becomes where no weight is known")
+    target: str = Field("", description="models to train, for those that make pictures: wan, sdxl, …; its own if empty")
 
 
 @dataclass(frozen=True, slots=True)
