@@ -140,8 +140,8 @@ def table(held: dict[str, dict[Any, tuple[str, str]]], which: str) -> Iterator[s
     different = [len({both[k] for both in base.values()}) for k in (0, 1)]
     yield (
         f"Pieces {which}{settled}: {len(base)} clips of {len({name for name, _ in base})} pieces of {PIECE_S:g} s. "
-        f"Phrases a caption beside the trigger: mien {np.mean(counts[0]):.1f}, usual way {np.mean(counts[1]):.1f}; different "
-        f"strings: mien {different[0]}, usual way {different[1]}.\n"
+        f"Phrases a caption beside the trigger: mien {np.mean(counts[0]):.1f}, usual way {np.mean(counts[1]):.1f}; "
+        f"different strings: mien {different[0]}, usual way {different[1]}.\n"
     )
     yield "| the same content | clips | same string: mien | usual way | phrases kept: mien | usual way |"
     yield "|---|---|---|---|---|---|"
