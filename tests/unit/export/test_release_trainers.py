@@ -1,6 +1,9 @@
-"""Releases with trainers' folders over real films: what belongs to an example is its own, and canaries are in no file."""
+"""Releases with trainers' folders over real films: files of an example are its own, and canaries are in no file."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 from releasing import AGREED
@@ -63,6 +66,21 @@ def test_media_of_an_example_are_its_own_and_canaries_are_nowhere(filmed, films,
     again = json.loads((made.folder / "MANIFEST.json").read_text())["about"]
     assert again["trainers"] == [name]
     assert again["withheld"] == 4
+
+
+@pytest.mark.slow
+def test_encoded_films_have_one_root_on_one_core_and_on_all(films, filmed, tmp_path):
+    order = release.Order("films", "1.0.0", ("hf", "musubi"), licence="CC-BY-4.0")
+    here = release.build(filmed, order, tmp_path / "here").root
+    code = (
+        "import os, sys; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "from pathlib import Path; from mien.export import release; from mien.pipeline import Project\n"
+        "order = release.Order('films', '1.0.0', ('musubi', 'hf'), licence='CC-BY-4.0')\n"
+        "print(release.build(Project.open(Path(sys.argv[1])), order, Path(sys.argv[2])).root)"
+    )
+    words = [sys.executable, "-c", code, str(films / "p"), str(tmp_path / "there")]
+    env = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONHASHSEED": "5", "LC_ALL": "C"}
+    assert subprocess.run(words, env=env, capture_output=True, text=True, check=True).stdout.strip() == here
 
 
 def test_a_trainer_nobody_knows(filmed):
