@@ -229,6 +229,70 @@ def test_in_care_affect_waits_and_observables_run(short_real_clip, tmp_path):
     assert "enrolled" in html
 
 
+def test_a_project_of_observables_says_no_word_of_feelings_and_opens_no_model_of_affect(short_real_clip, tmp_path):
+    """Also where affect had been inferred before: the readings go, and what was observed stays to the bit."""
+    from mien.export.report.collect import collect
+    from mien.export.report.render import render
+    from mien.pipeline import Stack
+    from mien.pipeline.plan import STAGES
+    from mien.pipeline.stack import AFFECT_SLOTS
+    from mien.policy import emotion_words
+
+    root = tmp_path / "p"
+    Project.init(root, "research").close()
+    with mien.open(root) as opened:
+        project = opened.project
+        project.run([short_real_clip])
+        assert project.store.all(Assessment)
+        seen = {o.id for o in project.store.all(Observation) if o.target in ("presence", "vocal.kind")}
+    toml = root / "mien.toml"
+    toml.write_text(toml.read_text().replace("[project]", "[project]\nobservables_only = true"))
+    with mien.open(root) as opened:
+        project = opened.project
+        outcome = project.run()
+        assert outcome.failures == ()
+        assert outcome.waiting == 0
+        states = {(s.stage, s.state) for s in project.store.stages() if s.stage in AFFECT_STAGES}
+        assert {state for _, state in states} <= {"off"}
+        assert not project.store.all(Assessment)
+        assert not [s for s in project.store.all(Signal) if s.name in ("valence", "arousal")]
+        targets = {o.target for o in project.store.all(Observation)}
+        assert not {t for t in targets if t.split(".")[0] in ("expression", "valence", "arousal")}
+        assert {t for t in targets if t.startswith("voice.")} <= {"voice.source", "voice.synchrony"}
+        assert seen <= {o.id for o in project.store.all(Observation)}
+        assert project.store.query("SELECT count(*) FROM past WHERE stage IN ('expression', 'voice', 'assess')")[1] == [
+            (0,)
+        ]
+        claims = project.store.all(Claim)
+        assert claims
+        assert [c.text for c in claims if emotion_words(c.text)] == []
+        shown = collect(project, pictures=False)
+        assert all(view.trace and view.trace.conclusion.startswith("Observables only") for view in shown.clips)
+        assert not AFFECT_SLOTS.intersection(m.slot for m in shown.models)
+        assert "consistent with" not in render(shown, "", "").split('id="reading"')[0]
+        stack = Stack(project.config)
+        of_affect = {slot for s in STAGES if s.affect for slot in (*s.slots, *s.maybe, *s.also)}
+        others = {slot for s in STAGES if not s.affect for slot in (*s.slots, *s.maybe, *s.also)}
+        assert of_affect - others <= AFFECT_SLOTS
+        assert not AFFECT_SLOTS.intersection(stack.slots())
+
+
+@pytest.mark.parametrize("place", ["workplace", "education"])
+def test_at_work_and_in_schools_nobodys_feelings_are_inferred_without_a_basis_and_who_answers_for_it(tmp_path, place):
+    from mien.pipeline.config import load
+
+    toml = tmp_path / "mien.toml"
+    base = f'[project]\ncontext = "research"\nplace = "{place}"\n'
+    for more in ("", 'basis = "medical"\n', 'approver = "Dr. A"\n', 'basis = "safety"\napprover = " "\n'):
+        toml.write_text(base + more)
+        with pytest.raises(MienError, match="AI Act") as caught:
+            load(tmp_path)
+        assert caught.value.code == "config.invalid"
+    for more in ("observables_only = true\n", 'basis = "medical"\napprover = "Dr. A"\n'):
+        toml.write_text(base + more)
+        assert load(tmp_path)[0].project.place == place
+
+
 def test_the_version_is_told():
     assert command("--version").stdout.strip() == f"mien {mien.__version__}"
 

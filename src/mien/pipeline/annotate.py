@@ -108,6 +108,12 @@ class _Work:
         self._before = self._without = self._waiting = 0
         settings = spec.model_dump(mode="json", exclude={"model"})
         gone = {row.unit for row in store.stages_in(STAGE, GONE)}
+        if spec.affect and config.project.observables_only:
+            raise MienError(
+                "annotate.observables-only",
+                f"{name} asks for affect, and this project is of observables only",
+                f"leave [annotate.{name}] out, or affect = false where it asks for none",
+            )
         marks = Marks(store, config.context, now()) if spec.affect else None
         prefix = f"{self.stage}."
         strange = (len(prefix), prefix, self.stage)

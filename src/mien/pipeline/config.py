@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from annotated_types import Ge, Gt, Le, Lt, MaxLen
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mien.core import Context, MienError, Strict
@@ -116,6 +116,23 @@ class SplitTerms(Strict):
 class Project(Strict):
     context: Context = Field(description="care, research or studio")
     name: str = Field("", description="shown in reports; the folder's name if empty")
+    observables_only: bool = Field(
+        False, description="no model of affect runs and no word for a feeling is said: movement, sound, geometry remain"
+    )
+    place: Literal["other", "workplace", "education"] = Field("other", description="where people are recorded")
+    basis: Literal["", "medical", "safety"] = Field(
+        "", description="why affect may be inferred at work or in education (EU AI Act Art. 5(1)(f))"
+    )
+    approver: str = Field("", description="who answers for that basis")
+
+    @model_validator(mode="after")
+    def _lawful(self) -> Self:
+        if self.place != "other" and not self.observables_only and not (self.basis and self.approver.strip()):
+            raise ValueError(
+                f"inferring emotions in {self.place} is prohibited but for medical or safety reasons (EU AI Act Art. "
+                "5(1)(f)): set observables_only = true, or record basis and approver"
+            )
+        return self
 
 
 class Config(BaseSettings):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from mien.core import MienError, Source, digest
 from mien.media import CUTTER, shot_detector
+from mien.pipeline.stack import AFFECT
 
 Kind = Literal["vision", "sound", "derived"]
 
@@ -125,6 +126,8 @@ BY_NAME = {stage.name: stage for stage in STAGES}
 
 def applies(stage: Stage, source: Source, has: Callable[[str], bool]) -> bool:
     """Whether a stage has anything to look at in a source, with the slots that are on."""
+    if stage.affect and not has(AFFECT):
+        return False
     held = {"picture": source.kind in ("video", "image"), "sound": source.audio_rate_hz is not None, "any": True}
     if stage.name == "assess":  # one source of evidence is enough
         sources = (("picture", "faces"), ("sound", "voice_affect"))

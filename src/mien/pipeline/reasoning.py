@@ -204,7 +204,8 @@ def _asked(project: Project, terms: Terms, clip: Clip, stack: Stack | None, coun
     missing = next((t.missing for t in store.all(Trace, *where) if t.engine.startswith("ledger")), ())
     ledger = Ledger(clip, tuple(store.all(Track, *where)), rows, tuple(store.all(Assessment, *where)), missing)
     context = project.config.context
-    only = not Marks(store, context, now()).cast(clip).everybody  # the frames show everybody
+    # The frames show everybody.
+    only = project.config.project.observables_only or not Marks(store, context, now()).cast(clip).everybody
     frames, why = None, "none were asked for"
     (source,) = store.all(Source, "sha256 = ?", (clip.source_sha,))
     if stack is not None and source.kind == "audio":

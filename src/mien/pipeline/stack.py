@@ -15,6 +15,8 @@ from mien.policy.egress import EgressRules
 from mien.policy.identity import REFUSED
 from mien.store import Store
 
+AFFECT = "affect"  # no slot: whether affect is inferred at all
+AFFECT_SLOTS = frozenset({"expression", "voice_embedding", "voice_affect", "voice_arousal", "voice_cues"})
 GEOMETRY = "geometry"  # an opinion that is a rule over landmarks, not a model
 GEOMETRY_RULE, POOL = "rule.prototypes@1", "rule.opinions@1"
 
@@ -41,6 +43,8 @@ class Stack:
         self._opinions: dict[str, dict[str, str]] = {}
         self._labels: dict[str, str] = {}
         for slot, name in config.stack.model_dump().items():
+            if config.project.observables_only and slot in AFFECT_SLOTS:
+                continue
             if name != "off" and (slot != "identity" or config.identity.enabled):
                 self._specs[slot] = self._spec(slot, name)
                 self._opinions[slot] = {name: slot}
@@ -94,7 +98,8 @@ class Stack:
         return list(self._specs)
 
     def has(self, slot: str) -> bool:
-        return slot in self._specs
+        """Whether something fills a slot; `AFFECT`: whether affect is inferred at all."""
+        return not self._config.project.observables_only if slot == AFFECT else slot in self._specs
 
     def spec(self, slot: str) -> AdapterSpec:
         return self._specs[slot][0]

@@ -32,7 +32,7 @@ from mien.pipeline.inputs import Entry, Refused
 from mien.pipeline.people import CLOSED, Cast, Marks, now
 from mien.pipeline.plan import STAGES, Stage, applies, check_plan
 from mien.pipeline.rows import table
-from mien.pipeline.stack import Stack
+from mien.pipeline.stack import AFFECT, Stack
 from mien.pipeline.stages.compare import STAGE, compared
 from mien.pipeline.stale import ABSENT, stage_key, values_of
 from mien.policy.identity import identity_permit
@@ -179,6 +179,9 @@ class Runner:
         for stage in STAGES:
             if not applies(stage, source, self._stack.has):
                 opened.keys[stage.name] = ABSENT
+                held = self._store.stage(clip.id, stage.name) if stage.affect and not self._stack.has(AFFECT) else None
+                if held is not None and held.state == "ok":
+                    self._closed.add(clip.id)  # observables only, from now on: nor does the past keep readings
                 self._books.withdraw(clip, stage)
             elif stage.kind == "derived" or (care and stage.affect and only is not None):
                 continue

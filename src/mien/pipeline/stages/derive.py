@@ -248,7 +248,7 @@ def claims_stage(view: View, assessments: list[Assessment], missing: tuple[str, 
     kept = [o for o in view.observations if not o.adapter.startswith(EVENTS)]  # an earlier run of this stage made those
     events = [e for s in view.store.all(Signal, "clip_id = ?", (view.clip.id,)) for e in _events(view, s)]
     ledger = Ledger(view.clip, tuple(view.tracks), (*kept, *events), tuple(assessments), missing)
-    trace, claims = reason(ledger)
+    trace, claims = reason(ledger, observables_only=view.config.project.observables_only)
     return [trace, *events, *claims], {}
 
 
