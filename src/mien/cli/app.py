@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli import annotate, audit, demo, diff, licences, models, out, reason, release, train
+from mien.cli import annotate, audit, demo, diff, forget, licences, models, out, people, reason, release, train
 from mien.cli.talk import State, errors, give, say, table
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.add_typer(models.app, name="models", help="Fetch, check and list the weights
 app.add_typer(train.app, name="train", help="Train the small heads that mien ships.")
 app.add_typer(demo.app, name="demo", help="Real footage and real sound through the whole pipeline, explained.")
 app.add_typer(release.app, name="release", help="Data sets to hand on: build, verify, push, revoke.")
+app.add_typer(people.app, name="people", help="Pseudonyms, consent, and who is who in recordings.")
 config_app = typer.Typer(no_args_is_help=True, help="Look at the configuration.")
 app.add_typer(config_app, name="config")
 out.register(app)
@@ -33,6 +34,7 @@ app.command()(annotate.annotate)
 app.command()(audit.audit)
 app.command()(reason.reason)
 app.command()(diff.diff)
+app.command()(forget.forget)
 
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 

@@ -185,6 +185,10 @@ def checkup(folder: Path, repair: bool) -> list[dict[str, Any]]:
         wrong = project.store.integrity()
         say("damaged results were forgotten; make them again with: mien run")
     add("project record", "; ".join(wrong) or "sound", "mien doctor --repair" if wrong else "", bool(wrong))
+    broken = project.store.verify_log()
+    add(
+        "log of the project", "; ".join(broken) or "verifies", "ask who changed mien.db" if broken else "", bool(broken)
+    )
     lost = [s for s in project.status()["sources"] if not Path(_path(project, s["sha256"])).exists()]
     add("sources", f"{len(lost)} moved" if lost else "in place", "mien run NEW-PATH" if lost else "", False)
     return rows

@@ -17,12 +17,13 @@ from pydantic import Field
 
 from mien.core import VERSION, MienError, Strict
 from mien.export.selection.examples import unnamed
-from mien.export.selection.folder import File, seal, staging, write_text
+from mien.export.selection.folder import MANIFEST, File, seal, staging, write_text
 from mien.export.selection.gate import Withheld
 from mien.export.selection.scope import Progress, Scope, scope_of, unwatched
 from mien.export.selection.splits import SPLITS, Splits
 from mien.export.selection.together import splits_of
 from mien.pipeline import Project
+from mien.pipeline.registering import left
 from mien.policy.flow import Target
 from mien.policy.uses import Use
 from mien.reason.training_text import Length
@@ -154,6 +155,7 @@ def export_for(
     with staging(out, force=force) as draft:
         job = job_of(project, name, terms, progress=progress)
         files = fill(job, chosen, draft)
+    left(project, "export", out, [p.source.sha256 for p in job.scope.parts], out / MANIFEST)
     counts = {s: sum(job.splits.of.get(p.source.sha256) == s for p in job.scope.parts) for s in SPLITS}
     return Exported(name, out, files, counts, tuple(job.dropped), job.scope.withheld, tuple(_warnings(job)))
 

@@ -35,6 +35,7 @@ from mien.export.report.data import (
 )
 from mien.pipeline import Project as Opened
 from mien.pipeline import Stack
+from mien.pipeline.registering import left
 from mien.pipeline.shown import stills
 from mien.policy import WAITING_CODE, forbidden_words
 from mien.reason import Ledger, audit, check, in_order, index, movement, opposing, predicate_of
@@ -212,4 +213,5 @@ def write(project: Opened, path: Path, *, pictures: bool = True, blur: bool = Tr
         raise MienError(
             "report.not-writable", f"cannot write {path}: {error.strerror}", "choose another path: --out"
         ) from error
+    left(project, "report", path, [s.sha256 for s in project.store.all(Source)])
     return path

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mien.core import VERSION, MienError
-from mien.export.selection.folder import File, seal, staging, write_text
+from mien.export.selection.folder import MANIFEST, File, seal, staging, write_text
 from mien.export.selection.gate import Withheld
 from mien.export.selection.scope import Progress, Scope, scope_of, unwatched
 from mien.export.tables.schema import SCHEMA_VERSION
 from mien.pipeline import Project
+from mien.pipeline.registering import left
 
 FORMATS: dict[str, str] = {
     "csv": "long tables, one file each",
@@ -62,6 +63,7 @@ def export_tables(
         rows = _writer(format_)(scope, draft, models)
         write_text(draft / NOTICE, [notice(scope, models)])
         files = seal(draft, _about(format_, scope), rows)
+    left(project, "export", out, [s.sha256 for s in scope.sources.values()], out / MANIFEST)
     return Written(format_, out, files, scope.withheld, tuple(warnings(scope, models)))
 
 
