@@ -195,6 +195,21 @@ def test_a_successor_says_how_many_and_never_who(tmp_path):
     held.close()
 
 
+def test_a_successor_of_what_was_forgotten_says_so(tmp_path):
+    from mien.store.revocation import Revocations, Revoked, write
+
+    held = published(tmp_path / "p")
+    gone = tmp_path / "p" / "releases" / "faces-1.0.0"
+    order = release.Order("faces", "1.1.0", licence="CC-BY-4.0", after=gone)
+    with pytest.raises(MienError, match=r"release\.bad-after"):
+        release.build(held, order)
+    write(tmp_path / "p" / "revoked.json", Revocations({"faces-1.0.0": Revoked("0" * 64, "withdrawal", "2026-02-01")}))
+    folder = release.build(held, order).folder
+    assert "Takes the place of faces-1.0.0, which was revoked and removed." in (folder / "README.md").read_text()
+    assert check(folder)[1] == []
+    held.close()
+
+
 def test_what_left_is_registered_before_it_is_there(made):
     with Store(made.folder.parents[1]) as store:
         (row,) = [r for r in store.registered() if r.kind == "release"]

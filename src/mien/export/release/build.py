@@ -32,7 +32,7 @@ from mien.export.tables.notice import Model, models_of
 from mien.export.tables.schema import SCHEMA_VERSION
 from mien.pipeline import Project
 from mien.policy.uses import Use
-from mien.store import STORE_VERSION, durable
+from mien.store import STORE_VERSION, durable, revocation
 from mien.store.released import EXAMPLES
 from mien.store.sealing import (
     FORMAT,
@@ -236,6 +236,10 @@ def _after(older: Path | None, examples: Path) -> dict[str, Any] | None:
     """What changed since another release, as counts. Raises MienError `release.bad-after`."""
     if older is None:
         return None
+    if not os.path.lexists(older):  # `mien forget` has removed it; what it held is known to nobody any more
+        gone = revocation.read(revocation.beside(older)).releases.get(older.name)
+        if gone is not None:
+            return {"label": older.name, "root": gone.root, "removed": None, "added": None, "kept": None}
     manifest, wrong = check(older)
     if wrong or manifest is None:
         raise MienError("release.bad-after", f"{older} is no whole release: {wrong[0].text}", "mien release verify")

@@ -158,6 +158,8 @@ def _section(title: str, sentences: list[str]) -> list[str]:
 def _after(after: dict[str, Any] | None) -> list[str]:
     if after is None:
         return []
+    if after["kept"] is None:
+        return ["## What changed", "", f"Takes the place of {after['label']}, which was revoked and removed."]
     return [
         "## What changed",
         "",
