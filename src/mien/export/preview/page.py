@@ -36,7 +36,8 @@ th{border-bottom:1px solid #bbb}.n{text-align:right}code{font-size:13px}img{disp
 {% if c.picture %}<img alt="first, middle and last frame" src="data:image/png;base64,{{ c.picture }}">{% endif %}
 {% if c.fails %}<p class="note">will be dropped: {{ c.fails }}</p>{% endif %}
 <p>{{ "%.2f" % (c.from_us / us) }}–{{ "%.2f" % (c.to_us / us) }} s of its source; crop x
-{{ "%.1f" % (100 * c.crop[0]) }}–{{ "%.1f" % (100 * c.crop[2]) }} %, y {{ "%.1f" % (100 * c.crop[1]) }}–{{ "%.1f" % (100 * c.crop[3]) }} %</p>
+{{ "%.1f" % (100 * c.crop[0]) }}–{{ "%.1f" % (100 * c.crop[2]) }} %, y
+{{ "%.1f" % (100 * c.crop[1]) }}–{{ "%.1f" % (100 * c.crop[3]) }} %</p>
 <table><tr><th>caption as it is drawn</tr>{% for d in c.drawn %}<tr><td>{{ d or "(empty: dropped)" }}</tr>{% endfor %}
 </table></div>{% endfor %}
 <h2>Not in it</h2><table id="dropped"><tr><th>what<th>code<th>why</tr>
