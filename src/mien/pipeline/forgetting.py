@@ -253,12 +253,7 @@ def _revoke(root: Path, plan: Plan) -> None:
     releases = {label: revocation.Revoked(sha, "withdrawal", at) for label, sha in plan.revoked}
     made = revocation.Revocations(
         releases,
-        frozenset(source_key(s) for s in plan.sources),
+        frozenset(revocation.source_key(s) for s in plan.sources),
         frozenset(revocation.subject_key(s) for s in plan.subjects),
     )
     revocation.write(path, made | revocation.read([path]))
-
-
-def source_key(sha256: str) -> str:
-    """How a list of revocations names a recording: not by its sha256, which would be a trace of it in the project."""
-    return hashlib.sha256(b"mien.source.v1\0" + sha256.encode()).hexdigest()

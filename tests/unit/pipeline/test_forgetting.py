@@ -299,3 +299,28 @@ def test_what_looks_like_a_name_is_no_pseudonym(tmp_path, name):
     with pytest.raises(MienError, match=r"people\.not-a-pseudonym"):
         add(project, name)
     project.close()
+
+
+def test_the_commands_speak_json_and_say_what_to_do(tmp_path, capsys):
+    from typer.testing import CliRunner
+
+    from mien.cli.app import app
+
+    plant(tmp_path / "p").close()
+
+    def said(*given: str):
+        done = CliRunner().invoke(app, ["-C", str(tmp_path / "p"), *given])
+        return done.exit_code, done.stdout
+
+    assert [p["id"] for p in json.loads(said("people", "list", "--json")[1])] == [STAYS, GONE]
+    shown = json.loads(said("people", "show", GONE, "--json")[1])
+    assert [c["id"] for c in shown["clips"]] == [f"clip-{name * 15}" for name in "ab"]
+    assert json.loads(said("people", "consent", GONE, "--withdraw", "--by", "C1", "--json")[1])["scopes"] == []
+    made = json.loads(
+        said(*f"people assign {STAYS} --source film-of-b.mp4 --by C1 --json --track".split(), "face 1")[1]
+    )
+    assert (made["kind"], made["zone"]) == ("track", list(LEFT))
+    assert said(*given, "face 9")[0] == 1
+    assert json.loads(said("forget", GONE, "--dry-run", "--json")[1])["removed"]["sources"] == 1
+    assert json.loads(said("forget", GONE, "--json")[1])["commitment"]
+    assert said("forget", GONE)[0] == 1
