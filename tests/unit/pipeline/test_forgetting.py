@@ -316,9 +316,8 @@ def test_the_commands_speak_json_and_say_what_to_do(tmp_path, capsys):
     shown = json.loads(said("people", "show", GONE, "--json")[1])
     assert [c["id"] for c in shown["clips"]] == [f"clip-{name * 15}" for name in "ab"]
     assert json.loads(said("people", "consent", GONE, "--withdraw", "--by", "C1", "--json")[1])["scopes"] == []
-    made = json.loads(
-        said(*f"people assign {STAYS} --source film-of-b.mp4 --by C1 --json --track".split(), "face 1")[1]
-    )
+    given = ("people", "assign", STAYS, "--source", "film-of-b.mp4", "--by", "C1", "--json", "--track")
+    made = json.loads(said(*given, "face 1")[1])
     assert (made["kind"], made["zone"]) == ("track", list(LEFT))
     assert said(*given, "face 9")[0] == 1
     assert json.loads(said("forget", GONE, "--dry-run", "--json")[1])["removed"]["sources"] == 1
