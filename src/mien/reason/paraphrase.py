@@ -16,7 +16,7 @@ from functools import cache
 from mien.reason.grammar import WHO, Names, render, slots_of, values
 from mien.reason.predicates import Decide, Look, Missing, Predicate
 
-CLOCK = re.compile(r"\d+:\d\d(?:\.\d+)?")
+CLOCK = re.compile(r"(\d+):(\d\d(?:\.\d+)?)")
 NUMBER = re.compile(r"[+-]?\d+(?:\.\d+)?")
 BRACKET = re.compile(r"\(((?:[^()]|\([^()]*\))*)\)")
 WORD = re.compile(r"[^\W\d_]+")
@@ -58,8 +58,8 @@ class _Parts:
     numbers in order, content words; the rest of the text."""
 
     brackets: tuple[int, ...]
-    times: tuple[str, ...]
-    numbers: tuple[str, ...]
+    times: tuple[float, ...]
+    numbers: tuple[float, ...]
     who: tuple[str, ...]
     words: Counter[str]
     rest: str
@@ -68,13 +68,18 @@ class _Parts:
     def of(cls, text: str, brackets: Sequence[str]) -> _Parts:
         counts: list[int] = []
         for held in brackets:
-            text, n = re.subn(rf"[(,]\s*{re.escape(held)}\s*(?=[),.;]|$)", " ", text)
+            text, n = re.subn(rf"[(,]\s*{_alike(held)}\s*(?=[),.;]|$)", " ", text)
             counts.append(n)
         who = tuple(dict.fromkeys(re.findall(WHO.pattern, text)))
         text = re.sub(WHO.pattern, " ", text)
-        times = tuple(dict.fromkeys(CLOCK.findall(text)))
+        times = tuple(dict.fromkeys(60 * int(m) + float(s) for m, s in CLOCK.findall(text)))
         text = CLOCK.sub(" ", text)
-        return cls(tuple(counts), times, tuple(NUMBER.findall(text)), who, _words(text), text)
+        return cls(tuple(counts), times, tuple(map(float, NUMBER.findall(text))), who, _words(text), text)
+
+
+def _alike(held: str) -> str:
+    """A pattern of these words, whole numbers with or without decimals."""
+    return re.sub(r"(?<![\d.])(\d+)(?![\d.])", r"\1(?:\.0+)?", re.escape(held))
 
 
 def _words(rest: str) -> Counter[str]:
