@@ -112,16 +112,18 @@ def analysed(root: Path, name: str, inputs: Any = None, which: str = "first") ->
 
     crf, scale, shift_s, flags = VARIANTS.get(name, (0, 0.0, 0.0, {}))
     folder = root / f"{name} {which if which != 'first' else ''}".strip().replace(" ", "-").replace(",", "")
-    if not (folder / "project" / "mien.toml").is_file():
+    if not (folder / "done").is_file():
         (folder / "in").mkdir(parents=True, exist_ok=True)
         for path, starts in [] if inputs else footage(which):
             for start in starts:
                 piece(path, start + shift_s, crf, scale, folder / "in" / f"{path.stem}-{start:g}.mkv")
         if inputs:
             inputs(folder / "in")
-        Project.init(folder / "project", "research", "captions").close()
+        if not (folder / "project" / "mien.toml").is_file():
+            Project.init(folder / "project", "research", "captions").close()
         project = Project.open(folder / "project", flags)
         outcome = project.run([folder / "in"])
         project.close()
+        (folder / "done").touch()
         print(name, outcome.done, "stages,", outcome.failed, "failed", file=sys.stderr)
     return scope_of(Project.open(folder / "project"))
