@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "unit" / "export"))
-from learnable import project  # noqa: E402
+from learnable import project
 
-from mien.export.trainers import export_for  # noqa: E402
+from mien.export.trainers import export_for
 
 pytestmark = pytest.mark.peer
 LLAMA = """
@@ -31,8 +31,8 @@ from transformers import Seq2SeqTrainingArguments
 folder = sys.argv[2]
 for name in json.load(open(f"{folder}/dataset_info.json")):
     told = DataArguments(dataset=name, dataset_dir=folder, media_dir=folder)
-    terms = Seq2SeqTrainingArguments(output_dir=sys.argv[3])
-    rows = _load_single_dataset(get_dataset_list([name], folder)[0], ModelArguments(model_name_or_path="x"), told, terms)
+    how = ModelArguments(model_name_or_path="x"), told, Seq2SeqTrainingArguments(output_dir=sys.argv[3])
+    rows = _load_single_dataset(get_dataset_list([name], folder)[0], *how)
     for r in rows:
         print("ROW" + json.dumps([r["_prompt"][0]["content"], r["_response"][0]["content"], r["_videos"]]))
 """
@@ -95,6 +95,7 @@ def test_trl_takes_the_rows_as_they_are(made, tmp_path, monkeypatch):
             assert parts.count("image") == len(row["images"]) == 4
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it leaves its tar files open
 def test_webdataset_reads_the_shards(made, tmp_path):
     web = pytest.importorskip("webdataset", reason="needs: pip install webdataset")
     out = tmp_path / "web"

@@ -84,9 +84,10 @@ def _recording(store: Store, root: Path, seed: int, context: Any, planted: dict[
     store.commit(StageResult(sha, "clips", "k", [source, clip]), **WHEN)
     score = planted["explicit"] if planted.get("explicit") else planted.get("score", 0.01)
     gate = [observation(clip, "explicit.max", span, value=score, unit="0..1")] if score is not None else []
-    age = observation(clip, "age", span, track_id=tracks[0].id, value=planted.get("age") or 50.0, sd=2.0, unit="years")
+    years = {"value": planted.get("age") or 50.0, "sd": 2.0, "unit": "years"}
+    age = [observation(clip, "age", span, track_id=t.id, id=f"obs-age-{t.id}-{seed}", **years) for t in tracks]
     for stage, records in (
-        ("explicit", gate), ("age", [age]), ("faces", tracks), ("expression", rows), ("assess", assessed),
+        ("explicit", gate), ("age", age), ("faces", tracks), ("expression", rows), ("assess", assessed),
         ("claims", [trace, *claims]),
     ):  # fmt: skip
         store.commit(StageResult(clip.id, stage, f"k-{stage}-{clip.id}", records, {}, ms=1.0), **WHEN)
