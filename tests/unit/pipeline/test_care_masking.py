@@ -14,7 +14,7 @@ from mien.core.records import Verdict
 from mien.pipeline import Project
 from mien.pipeline.people import CLOSED, Marks, now
 from mien.pipeline.plan import STAGES
-from mien.pipeline.stack import Stack
+from mien.pipeline.stack import AFFECT, Stack
 from mien.pipeline.stages.boxes import Tracked, track_id
 from mien.pipeline.stages.masking import masked
 from mien.policy import WAITING_CODE
@@ -79,7 +79,7 @@ def spy(monkeypatch) -> Spy:
     people = Planted("person", (25, 50, 120, 235), (165, 50, 260, 235))
     fakes = {"faces": Planted("face", LEFT, RIGHT), "objects": people, "expression": found}
     has, real = Stack.has, Stack.get
-    on = {*fakes, "explicit"}
+    on = {*fakes, "explicit", AFFECT}
     monkeypatch.setattr(Stack, "get", lambda self, slot: fakes.get(slot) or real(self, slot))
     monkeypatch.setattr(Stack, "has", lambda self, slot: slot in on and has(self, slot))
     monkeypatch.setenv("MIEN_RUN__RUNNER", "inline")
