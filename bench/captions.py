@@ -76,7 +76,7 @@ def _mean_tag(rule: Any, found: Measures) -> Tag | None:
 
 
 def captions(scope: Scope) -> dict[tuple[str, Span], tuple[str, str]]:
-    return {(r.part.name, r.part.clip.span): (ours(scope, r), usual(scope, r)) for r in scope.clips()}
+    return {(Path(r.part.source.path).name, r.part.clip.span): (ours(scope, r), usual(scope, r)) for r in scope.clips()}
 
 
 def pairs(base: dict[Any, Any], other: dict[Any, Any], shift_us: int) -> Iterator[tuple[Any, Any, Any]]:

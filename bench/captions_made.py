@@ -116,7 +116,9 @@ def analysed(root: Path, name: str, inputs: Any = None, which: str = "first") ->
         (folder / "in").mkdir(parents=True, exist_ok=True)
         for path, starts in [] if inputs else footage(which):
             for start in starts:
-                piece(path, start + shift_s, crf, scale, folder / "in" / f"{path.stem}-{start:g}.mkv")
+                made = folder / "in" / f"{path.stem}-{start:g}.mkv"
+                if not made.exists():  # made again, it would have other bytes
+                    piece(path, start + shift_s, crf, scale, made)
         if inputs:
             inputs(folder / "in")
         if not (folder / "project" / "mien.toml").is_file():
