@@ -60,7 +60,7 @@ def main(args: list[str]) -> list[str]:
 
 def untouched() -> Config:
     """What a project is that nobody has configured."""
-    return Config(project=Project(context="research", name=""), adapters={}, annotate={})
+    return Config(project=Project(context="research", name=""), adapters={}, annotate={})  # pyright: ignore[reportCallIssue]
 
 
 def carried() -> set[str]:

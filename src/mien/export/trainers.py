@@ -20,13 +20,14 @@ from mien.export.selection.examples import unnamed
 from mien.export.selection.folder import MANIFEST, File, seal, staging, write_text
 from mien.export.selection.gate import Withheld
 from mien.export.selection.scope import Progress, Scope, scope_of, unwatched
-from mien.export.selection.splits import SPLITS, Splits
+from mien.export.selection.splits import Splits
 from mien.export.selection.together import splits_of
 from mien.pipeline import Project
 from mien.pipeline.registering import left
 from mien.policy.flow import Target
 from mien.policy.uses import Use
 from mien.reason.training_text import Length
+from mien.store.drawn import SPLITS
 
 Track = Literal["care", "studio"]
 NOTICE = "NOTICE.txt"

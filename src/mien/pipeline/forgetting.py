@@ -18,11 +18,12 @@ from typing import Any
 from mien.core import UNASSIGNED, Clip, Item, MienError, Source, Subject, Track, label_key
 from mien.core.records import Consent
 from mien.fusion import FusionConfig, learned
+from mien.pipeline.config import load
 from mien.pipeline.engine.books import utc_now
 from mien.pipeline.enrolling import source_of
 from mien.pipeline.people import Marks, now
 from mien.pipeline.project import Project
-from mien.store import Store, durable, erasure, revocation
+from mien.store import Store, drawn, durable, erasure, revocation
 from mien.store.erasure import Plan
 from mien.store.log import Registered
 
@@ -95,6 +96,7 @@ def _carried(store: Store, name: str, plan: Plan, originals: Sequence[str], afte
     after("files")
     if plan.subjects:
         _unlearn(root, plan.subjects)
+    _redrawn(store, root, plan)
     _revoke(root, plan)
     after("revoked")
     gone = erasure.rows(store, plan)
@@ -242,6 +244,25 @@ def _unlearn(root: Path, subjects: Sequence[str]) -> None:
     held["people"] = {who: said for who, said in held["people"].items() if who not in subjects}
     text = learned.as_toml(FusionConfig.model_validate({k: v for k, v in held.items() if k != "format"}))
     durable.write(path, lambda file: file.write(text.encode()))
+
+
+def _redrawn(store: Store, root: Path, plan: Plan) -> None:
+    """Take people and recordings out of `splits.json`. Where its salt is no longer that of mien.toml it cannot be told
+    which lines are theirs, and the file goes."""
+    path = root / drawn.FILE
+    if not path.is_file():
+        return
+    terms = load(root)[0].splits
+    marks = [f"subject:{s}" for s in plan.subjects] + [f"source:{s}" for s in plan.sources]
+    marks += [f"item:{u}" for u in plan.units]
+    others = [s.sha256 for s in store.all(Source)] if plan.sources else []
+    marks += [f"copy:{a}:{b}" for s in plan.sources for o in others for a, b in ((s, o), (o, s))]
+    try:
+        drawn.forget(path, marks, drawn.Draw(terms.validation, terms.test, terms.salt))
+    except MienError as error:
+        if error.code not in ("splits.damaged", "splits.other-salt"):
+            raise
+        _removed(path)
 
 
 def _revoke(root: Path, plan: Plan) -> None:

@@ -12,9 +12,10 @@ from planted import SOUND, VIDEO, observation, project
 
 from mien.core import Clip, Item, MienError, Subject
 from mien.export.selection.scope import scope_of
-from mien.export.selection.splits import SPLITS, Draw, Unit, assign, forget, leaks, read
+from mien.export.selection.splits import Unit, assign, leaks
 from mien.export.selection.together import splits_of, units_of
 from mien.store import Store
+from mien.store.drawn import SPLITS, Draw, forget, read
 
 MARKS = st.frozensets(st.sampled_from([f"subject:{i}" for i in range(8)] + ["copy:a", "copy:b", "item:c"]), max_size=3)
 UNITS = st.dictionaries(st.integers(0, 30).map("s{}".format), MARKS, max_size=16)

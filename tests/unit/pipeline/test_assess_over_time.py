@@ -7,8 +7,8 @@ import pytest
 
 from mien.core import Assessment, Clip, Item, Span, Track, Verdict, label_key
 from mien.fusion import Confirmed, FusionConfig, Reliability, SourceEvidence
-from mien.pipeline.rows import observe, table
 from mien.pipeline.people import Cast, Marks, now
+from mien.pipeline.rows import observe, table
 from mien.pipeline.stages.assess import _trusted, assess_stage, fingerprint, over_time
 from mien.pipeline.stages.boxes import track_id
 from mien.pipeline.stages.derive import View

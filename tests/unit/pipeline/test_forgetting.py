@@ -323,3 +323,24 @@ def test_the_commands_speak_json_and_say_what_to_do(tmp_path, capsys):
     assert json.loads(said("forget", GONE, "--dry-run", "--json")[1])["removed"]["sources"] == 1
     assert json.loads(said("forget", GONE, "--json")[1])["commitment"]
     assert said("forget", GONE)[0] == 1
+
+
+def test_what_was_drawn_for_splits_goes_too_and_nobody_elses_line_moves(tmp_path):
+    """Also where the salt has changed since: then nobody can tell whose a line is, and the file goes."""
+    from mien.pipeline.forgetting import _redrawn
+    from mien.store.drawn import Draw, read, write
+    from mien.store.erasure import Plan
+
+    for salt in ("", "another"):
+        root = tmp_path / (salt or "plain")
+        Project.init(root, "research").close()
+        draw = Draw(salt=salt)
+        marks = {"subject:P1": "train", "source:" + "a" * 64: "test", "subject:P2": "validation"}
+        write(root / "splits.json", {draw.digest(m): s for m, s in marks.items()}, draw)
+        plan = Plan("subject", ("P1",), ("a" * 64,), (), (), (), (), (), ())
+        with Store(root, write=True) as store:
+            _redrawn(store, root, plan)
+        if salt:
+            assert not (root / "splits.json").exists()
+        else:
+            assert read(root / "splits.json", draw) == {draw.digest("subject:P2"): "validation"}

@@ -18,11 +18,12 @@ from mien.export.selection.gate import Withheld
 from mien.export.selection.labelled import Place
 from mien.export.selection.redaction import redactions_of
 from mien.export.selection.scope import ClipRows, Scope, source_names
-from mien.export.selection.splits import Split, Splits
+from mien.export.selection.splits import Splits
 from mien.policy import forbidden_words
 from mien.policy.redaction import Region
 from mien.reason import Ledger, audit
 from mien.reason.training_text import Length, Target, training_text
+from mien.store.drawn import Split
 
 What = Literal["state", "reasoning", "person", "picture", "sound"]
 UNDECIDED = 0.5  # a state is not learnt where more than this share of a person's time was abstained from
@@ -250,7 +251,7 @@ def _reasoning(rows: ClipRows, subjects: frozenset[str]) -> tuple[dict[Length, T
 
 
 def unnamed(scope: Scope) -> Scope:
-    """The same scope with recordings called by the beginning of their sha256 and people by nothing: they may be names."""
+    """The same scope with recordings called by the beginning of their sha256 and people by nothing: names may tell."""
     held = source_names(scope.project.store.all(Source))
     names = {name: f"recording-{sha[:12]}" for sha, name in held.items()}
     said = {*names, *scope.subjects} - {"", UNASSIGNED}

@@ -76,9 +76,7 @@ class People:
         def holds(subject: str) -> bool:
             held, rows = self.subjects.get(subject), self.consents.get(subject, ())
             words = held.consent if held else None
-            if rows:
-                return self.says(subject, "view") == "yes"
-            return bool(words) and not refused(words)
+            return bool(rows) and not refused(words) and self.says(subject, "view") == "yes"
 
         return bool(subjects) and all(holds(s) for s in subjects)
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from mien.core import UNASSIGNED, Item, MienError, Observation, Signal
 from mien.export.selection.scope import Scope
-from mien.export.selection.splits import FILE, Draw, Splits, Unit, assign, leaks, read, write
+from mien.export.selection.splits import Splits, Unit, assign, leaks
 from mien.pipeline import Project
+from mien.store.drawn import FILE, Draw, read, write
 
 
 def splits_of(project: Project, scope: Scope, *, keep: bool = True) -> Splits:
@@ -33,7 +34,7 @@ def splits_of(project: Project, scope: Scope, *, keep: bool = True) -> Splits:
     if said := leaks(units, found.of):
         raise MienError("split.leak", f"the splits leak: {said[0]}", "nothing was written; this is a fault of mien")
     if path and keep and found.kept != before:
-        write(path, found, draw)
+        write(path, found.kept, draw)
     return found
 
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from mien.core import Assessment, MienError
 from mien.export.selection.examples import Example, Soft
 from mien.export.selection.folder import write_text
-from mien.export.selection.splits import SPLITS
 from mien.export.trainers import Job
 from mien.export.vlm.book import Book, Rows, soft_row
 from mien.export.vlm.media import Media, Wants
 from mien.reason.training_text import LENGTHS
+from mien.store.drawn import SPLITS
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from typing import Any
 
 from mien.export.selection.examples import examples
-from mien.export.selection.splits import SPLITS
 from mien.export.trainers import Job
 from mien.export.vlm.talks import talks
+from mien.store.drawn import SPLITS
 
 SHOWN = 3  # clips told in full
 

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from mien.export.selection.folder import write_text
-from mien.export.selection.splits import SPLITS
 from mien.export.trainers import Job
 from mien.export.vlm.book import Book, Rows
 from mien.export.vlm.media import Wants
 from mien.export.vlm.messages import placeholders
 from mien.export.vlm.talks import Talk, repeated
+from mien.store.drawn import SPLITS
 
 
 def write_llama_factory(job: Job, folder: Path) -> Mapping[str, int]:
