@@ -7,7 +7,7 @@ import pytest
 from planted import project
 from test_tables import rows_of
 
-from mien.core import MienError, Span, Subject
+from mien.core import Consent, MienError, Span, Subject
 from mien.export.selection.gate import refused
 from mien.export.tables import FORMATS, export_tables
 from mien.export.tables.labels import export_labels
@@ -93,6 +93,11 @@ def test_in_care_affect_leaves_only_for_enrolled_people(tmp_path):
     assert {r["predicate"] for r in rows_of(tmp_path / "a" / "claims.csv")} == {"missing(body)"}
     with Store(planted.root, write=True) as store:
         store.put([Subject("P-07", "guardian signed, until 2027")], unit="P-07", stage="enrol")
+    export_tables(planted, "csv", tmp_path / "words")
+    assert rows_of(tmp_path / "words" / "assessments.csv") == []  # words of a table enrol nobody
+    with Store(planted.root, write=True) as store:
+        given = Consent("consent-1", "P-07", ("analyse", "export"), "2026-01-01T00:00:00.000+00:00", None, "C1")
+        store.put([given], unit="P-07", stage="people")
     export_tables(planted, "csv", tmp_path / "b")
     assert {"expression", "valence.derived"} <= {r["target"] for r in rows_of(tmp_path / "b" / "observations.csv")}
     assert len(rows_of(tmp_path / "b" / "assessments.csv")) == 4
