@@ -76,8 +76,8 @@ class Rewritten(NamedTuple):
 def rewritten() -> Iterator[Rewritten]:
     """Rewrites by SmolLM2-135M-Instruct of sentences about invented clips, those left out that repeat the sentence.
 
-    The rules were written with the sets `first` and `second` in view; `third` was made and judged afterwards, and nothing
-    was changed after that.
+    The rules were written with the sets `first` and `second` in view; `third` was made and judged after that, and no
+    rule was changed since.
     """
     with PARAPHRASES.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):

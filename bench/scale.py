@@ -195,9 +195,9 @@ def _ask(project: Project, found: dict[str, float]) -> None:
 
 def _export(projects: list[Project], n: int, folder: Path, found: dict[str, float]) -> None:
     """What may leave is judged for every clip; the rows of a sample are written."""
+    from mien.export.selection.scope import scope_of
     from mien.export.tables import delimited, parquet
     from mien.export.tables.notice import models_of
-    from mien.export.selection.scope import scope_of
 
     scopes: list[Any] = []
     judged = [timed(lambda p=p: scopes.append(scope_of(p)))[0] for p in projects]
