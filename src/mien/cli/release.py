@@ -34,6 +34,10 @@ def build(
     after: Annotated[
         Path | None, typer.Option("--after", metavar="FOLDER", help="The release whose place it takes.")
     ] = None,
+    split: Annotated[
+        bool,
+        typer.Option("--split-by-licence", help="One release for each set of recordings whose terms fit together."),
+    ] = False,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of releases (default: releases/).")] = None,
     as_json: Json = False,
 ) -> None:
@@ -45,10 +49,18 @@ def build(
     with errors():
         order = release.Order(name, version, tuple(trainers or ()), tables, licence, checked(use), sign, date, after)
         with _project() as project, _progress("building", as_json) as progress:
-            made = release.build(project, order, out, progress=progress)
+            if split:
+                built = release.build_apart(project, order, out, progress=progress)
+            else:
+                built = (release.build(project, order, out, progress=progress),)
     if as_json:
-        give(made)
+        give(built if split else built[0])
         return
+    for made in built:
+        _told(made)
+
+
+def _told(made: Any) -> None:
     print(made.folder)
     say(f"root {made.root}")
     say(f"signed by {made.signer}" if made.signer else "not signed: mien release key, then --sign KEY")

@@ -4,11 +4,12 @@ import json
 import os
 import re
 import sys
+from dataclasses import replace
 
 import pytest
-from releasing import ORDER, built_apart, published
+from releasing import AGREED, ORDER, built_apart, published
 
-from mien.core import MienError, Subject
+from mien.core import MienError, Source, Subject
 from mien.export import release
 from mien.export.release.build import _alive, _draft
 from mien.pipeline import Project
@@ -233,3 +234,24 @@ def test_croissant_is_valid_and_its_records_load(made):
     assert about.data_collection
     assert about.machine_annotation_tools
     assert str(about.ctx.conforms_to).endswith("1.1") or about.ctx.is_v1_1()
+
+
+def test_recordings_whose_terms_contradict_each_other_leave_in_releases_of_their_own(tmp_path):
+    held = published(tmp_path / "p", source={"licence": "CC-BY-SA-4.0"})
+    with Store(held.root, write=True) as store:
+        (sound,) = [s for s in store.all(Source) if s.kind == "audio"]
+        store.put([replace(sound, consent=AGREED["consent"], licence="GPL-3.0-only")], unit=sound.sha256, stage="clips")
+    order = release.Order("faces", "1.0.0")
+    with pytest.raises(MienError, match=r"(?s)licence\.mixed.*--split-by-licence"):
+        release.build(held, order)
+    built = release.build_apart(held, order)
+    assert [b.folder.name for b in built] == ["faces-cc-by-sa-1.0.0", "faces-gpl-3-0-1.0.0"]
+    sources = [{e.source for e in load_release(b.folder)} for b in built]
+    assert sources == [{"a" * 64}, {sound.sha256}]
+    assert all("GPL" not in (built[0].folder / name).read_text() for name in ("LICENCES.txt", "README.md"))
+    with pytest.raises(MienError, match=r"release\.exists"):
+        release.build_apart(held, order)
+    same = published(tmp_path / "q")
+    assert [b.folder.name for b in release.build_apart(same, order)] == ["faces-1.0.0"]
+    same.close()
+    held.close()

@@ -4,7 +4,7 @@ What may enter: building, keys, cards, pushing and revoking. What reads a releas
 (`sealing`, `revocation`, `released`), so that training may use it.
 """
 
-from mien.export.release.build import Built, Order, build
+from mien.export.release.build import Built, Order, build, build_apart
 from mien.export.release.keys import Key, default_key, new_key, open_key, public_key
 from mien.export.release.pushing import Pushed, push
 from mien.export.release.revoking import list_findings, revoke
@@ -15,6 +15,7 @@ __all__ = [
     "Order",
     "Pushed",
     "build",
+    "build_apart",
     "default_key",
     "list_findings",
     "new_key",

@@ -27,6 +27,7 @@ from mien.export.release.payload import TABLES, target_of, trainers_named, write
 from mien.export.selection.examples import unnamed
 from mien.export.selection.gate import Withheld
 from mien.export.selection.scope import Progress, Scope, scope_of, unwatched
+from mien.export.selection.splits import Splits
 from mien.export.selection.together import splits_of
 from mien.export.tables.notice import Model, models_of
 from mien.export.tables.schema import SCHEMA_VERSION
@@ -119,14 +120,48 @@ def build(project: Project, order: Order, out: Path | None = None, *, progress: 
             `export.all-withheld`, `licence.mixed`, `release.licence-refused`, `release.key-unreadable`,
             `release.bad-after`.
     """
+    folder = _place(project, order, out)
+    named = scope_of(project, progress, use=order.use, target=target_of(trainers_named(order.trainers)))
+    return _built(project, order, folder, named, splits_of(project, named), progress)
+
+
+def build_apart(
+    project: Project, order: Order, out: Path | None = None, *, progress: Progress = unwatched
+) -> tuple[Built, ...]:
+    """Build one release for each set of recordings whose terms fit together: `NAME` where all do, else `NAME-KIND`, by
+    the share-alike licence that binds it (`NAME-free` for none). Splits are drawn over all of them.
+
+    Raises:
+        MienError: as `build`; what was built before stays.
+    """
+    _place(project, order, out)
+    named = scope_of(project, progress, use=order.use, target=target_of(trainers_named(order.trainers)), split=True)
+    splits, parts = splits_of(project, named), named.groups()
+    orders = [order] if len(parts) < 2 else [replace(order, name=f"{order.name}-{_kind(p)}") for p in parts]
+    places = [_place(project, o, out) for o in orders]
+    return tuple(
+        _built(project, o, place, part, splits, progress) for o, place, part in zip(orders, places, parts, strict=True)
+    )
+
+
+def _kind(scope: Scope) -> str:
+    """The share-alike licence that binds a scope, as part of a name."""
+    bound = (c.partition(":")[2] for c in scope.permission.conditions(scope.use) if c.startswith("share-alike:"))
+    return re.sub(r"[^a-z0-9]+", "-", next(bound, "free").lower()).strip("-")
+
+
+def _place(project: Project, order: Order, out: Path | None) -> Path:
+    """Where a release goes. Raises MienError `release.exists`, `input.no-folder`."""
     if out is None and project.root is None:
         raise MienError("input.no-folder", "a project in memory has no folder for releases", "name one")
     folder = (out if out is not None else _own(project) / "releases") / order.label
     _free(folder)
+    return folder
+
+
+def _built(project: Project, order: Order, folder: Path, named: Scope, splits: Splits, progress: Progress) -> Built:
     key = open_key(order.key) if order.key else None
     trainers = trainers_named(order.trainers)
-    named = scope_of(project, progress, use=order.use, target=target_of(trainers))
-    splits = splits_of(project, named)
     withheld = named.withheld + tuple(w for _, w in sorted(splits.left_out.items()))
     scope = replace(unnamed(named), withheld=summed(withheld))
     models = models_of(scope)
