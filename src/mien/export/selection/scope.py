@@ -244,7 +244,7 @@ def scope_of(
         raise MienError(
             "licence.mixed",
             f"these recordings cannot leave as one: their terms contradict each other ({', '.join(kinds)})",
-            "write one release per licence: --split-by-licence",
+            "one release for each that fit together: mien release build NAME VERSION --split-by-licence",
         )
     return made
 
