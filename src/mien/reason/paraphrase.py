@@ -42,10 +42,8 @@ def faithful(text: str, predicate: Predicate, names: Names) -> bool:
     sentence = _plain(render(predicate, names))
     brackets = [m[1] for m in BRACKET.finditer(sentence)]
     said, meant = _Parts.of(_plain(text), brackets), _Parts.of(sentence, brackets)
-    same = (said.brackets, said.times, said.numbers, said.who, said.words) == (
-        meant.brackets, meant.times, meant.numbers, meant.who, meant.words
-    )  # fmt: skip
-    return same and _in_order(predicate, names, said.rest, brackets)
+    same = (said.brackets, said.times, said.who, said.words) == (meant.brackets, meant.times, meant.who, meant.words)
+    return same and _near(said.numbers, meant.numbers) and _in_order(predicate, names, said.rest, brackets)
 
 
 def _plain(text: str) -> str:
@@ -59,7 +57,7 @@ class _Parts:
 
     brackets: tuple[int, ...]
     times: tuple[float, ...]
-    numbers: tuple[float, ...]
+    numbers: tuple[str, ...]
     who: tuple[str, ...]
     words: Counter[str]
     rest: str
@@ -68,18 +66,29 @@ class _Parts:
     def of(cls, text: str, brackets: Sequence[str]) -> _Parts:
         counts: list[int] = []
         for held in brackets:
-            text, n = re.subn(rf"[(,]\s*{_alike(held)}\s*(?=[),.;]|$)", " ", text)
-            counts.append(n)
+            found = re.compile(rf"[(,]\s*{_alike(held)}\s*(?=[),.;]|$)")
+            counts.append(len(found.findall(text)))
+            text = found.sub(
+                lambda m: " , ".join(("", *NUMBER.findall(m[0]), "")), text
+            )  # its numbers count with others
         who = tuple(dict.fromkeys(re.findall(WHO.pattern, text)))
         text = re.sub(WHO.pattern, " ", text)
         times = tuple(dict.fromkeys(60 * int(m) + float(s) for m, s in CLOCK.findall(text)))
         text = CLOCK.sub(" ", text)
-        return cls(tuple(counts), times, tuple(map(float, NUMBER.findall(text))), who, _words(text), text)
+        return cls(tuple(counts), times, tuple(NUMBER.findall(text)), who, _words(text), text)
 
 
 def _alike(held: str) -> str:
-    """A pattern of these words, whole numbers with or without decimals."""
-    return re.sub(r"(?<![\d.])(\d+)(?![\d.])", r"\1(?:\.0+)?", re.escape(held))
+    """A pattern of these words, with any numbers in the place of theirs."""
+    return NUMBER.pattern.join(re.escape(part) for part in NUMBER.split(held))
+
+
+def _near(said: Sequence[str], meant: Sequence[str]) -> bool:
+    """Whether numbers agree in their order, but for one step of the last digit that we print: what is kept of a claim
+    is rounded before it is said again."""
+    steps = [10.0 ** -len(m.partition(".")[2]) for m in meant]
+    pairs = zip(said, meant, steps, strict=False)
+    return len(said) == len(meant) and all(abs(float(s) - float(m)) <= step * 1.001 for s, m, step in pairs)
 
 
 def _words(rest: str) -> Counter[str]:
