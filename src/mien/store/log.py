@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS log (
   n INTEGER PRIMARY KEY, at_utc TEXT NOT NULL, kind TEXT NOT NULL, commitment TEXT NOT NULL, prev TEXT NOT NULL,
   hash TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS log_payloads (n INTEGER PRIMARY KEY, salt BLOB NOT NULL, payload TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS log_payloads (n INTEGER PRIMARY KEY, salt TEXT NOT NULL, payload TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS registry (
   n INTEGER PRIMARY KEY, kind TEXT NOT NULL, path TEXT NOT NULL, sha256 TEXT NOT NULL, sources TEXT NOT NULL,
   subjects TEXT NOT NULL, at_utc TEXT NOT NULL
@@ -61,7 +61,7 @@ def append(db: sqlite3.Connection, kind: str, payload: dict[str, Any], at_utc: s
     """Add an entry, within the caller's transaction."""
     last = db.execute("SELECT n, hash FROM log ORDER BY n DESC LIMIT 1").fetchone()
     n, prev = (last[0] + 1, last[1]) if last else (1, START)
-    salt, text = secrets.token_bytes(32), json.dumps(payload, sort_keys=True, ensure_ascii=False)
+    salt, text = secrets.token_hex(32), json.dumps(payload, sort_keys=True, ensure_ascii=False)
     commitment = _commitment(salt, text)
     link = _link(n, at_utc, kind, commitment, prev)
     db.execute("INSERT INTO log VALUES (?,?,?,?,?,?)", (n, at_utc, kind, commitment, prev, link))
@@ -145,8 +145,8 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(v)
 
 
-def _commitment(salt: bytes, payload: str) -> str:
-    return hashlib.sha256(salt + payload.encode()).hexdigest()
+def _commitment(salt: str, payload: str) -> str:
+    return hashlib.sha256(f"{salt}\0{payload}".encode()).hexdigest()
 
 
 def _link(n: int, at_utc: str, kind: str, commitment: str, prev: str) -> str:

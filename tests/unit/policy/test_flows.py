@@ -185,6 +185,11 @@ def test_the_flows_reach_every_rule():
     if not COUNTED:
         test_ten_thousand_flows()
     assert sum(COUNTED.values()) >= 10_000
+    rng = random.Random(11)
+    for f in (flow_of(rng.getrandbits(62)) for _ in range(10_000)):  # which flows are drawn is hypothesis' to choose
+        leaves, code = decided(f)
+        assert leaves == legal(f), (f, code)
+        COUNTED[code or "leaves"] += 1
     assert COUNTED["leaves"] > 100
     wanted = {
         "consent.refused", "consent.no-assent", "consent.expired", "consent.withdrawn", "consent.not-stated",
