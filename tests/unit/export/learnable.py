@@ -11,6 +11,7 @@ import numpy as np
 from planted import observation
 
 from mien.core import Clip, Source, Span, clip_id
+from mien.media import hash_file
 from mien.pipeline import Project
 from mien.reason import Ledger, reason
 from mien.store import StageResult, Store
@@ -43,7 +44,8 @@ def film(path: Path, seed: int = 0) -> Path:
 def project(root: Path, seeds: tuple[int, ...] = (1, 2), context: str = "research", **planted: Any) -> Project:
     """One recording per seed, `Anna Example N.mp4`, in the order given.
 
-    planted: by seed (or for all): `explicit` score, `age`, `subject` of the first face, `source` fields.
+    planted: by seed (or for all): `explicit` score, `age`, `subject` of the first face, `source` fields, `film` (what
+    makes the file, given its path and the seed), `score` None (the gate has not run).
     """
     Project.init(root, context).close()
     with Store(root, write=True) as store:
@@ -53,13 +55,17 @@ def project(root: Path, seeds: tuple[int, ...] = (1, 2), context: str = "researc
     return Project.open(root)
 
 
+def sha_of(root: Path, seed: int) -> str:
+    return hash_file(root / f"Anna Example {seed}.mp4")
+
+
 def _by_seed(value: Any) -> bool:
     return isinstance(value, dict) and all(isinstance(k, int) for k in value)
 
 
 def _recording(store: Store, root: Path, seed: int, context: Any, planted: dict[str, Any]) -> None:
-    path = film(root / f"Anna Example {seed}.mp4", seed)
-    sha = f"{seed:x}" * 64
+    path = (planted.get("film") or film)(root / f"Anna Example {seed}.mp4", seed)
+    sha = sha_of(root, seed)
     picture = (96, 64, float(FPS))
     more = {"audio_rate_hz": 16_000, "audio_channels": 1, "context": context, "coverage": 1.0}
     source = Source(

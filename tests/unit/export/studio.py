@@ -25,13 +25,15 @@ FILM = Recipe(seconds=4, fps=30, width=320, height=256)
 def studio(
     root: Path, films: dict[str, dict[str, Any]] | None = None, context: str = "studio", recipe: Recipe = FILM
 ) -> Project:
-    """`films`: name → what is planted for it (`explicit`, `age`, `source`, `recipe`, `clips`); None: one film."""
+    """`films`: name → what is planted for it (`explicit`, `age`, `source`, `recipe`, `clips`, `film`: what makes the
+    file in place of the recipe's pictures); None: one film."""
     Project.init(root / "p", context).close()
     with Store(root / "p", write=True) as store:
         for seed, (name, given) in enumerate((films or {"plain": {}}).items()):
             told: dict[str, Any] = {"age": 40.0} | given
             recipe = replace(told.get("recipe", recipe), seed=seed)
-            path = make(root / f"{name}.mp4", recipe).path
+            made = told.get("film") or (lambda place, how=recipe: make(place, how).path)
+            path = made(root / f"{name}.mp4")
             length = round(recipe.seconds * 1e6)
             size = {"width_px": recipe.width, "height_px": recipe.height, "duration_us": length, "fps": recipe.fps}
             held = rows.source(hash_file(path), context=context)

@@ -164,30 +164,6 @@ def test_the_sharpest_picture_is_taken(folders):
     assert [f"media/{t['file_name']}" for t in told] == [r["file"] for r in rows]
 
 
-@pytest.mark.parametrize("trainer", ["musubi", "sd-scripts"])
-def test_what_the_gate_closes_what_people_refuse_and_care_reach_no_file(tmp_path, trainer):
-    held = studio(
-        tmp_path / "s",
-        {
-            "fine": {}, "canary-explicit": {"explicit": 0.9}, "canary-minor": {"age": 15.0},
-            "canary-unseen": {"explicit": None}, "canary-care": {"source": {"context": "care"}},
-            "canary-research": {"source": {"context": "research"}}, "canary-refused": {"source": {"consent": "no"}},
-        },
-        recipe=BRIEF,
-    )  # fmt: skip
-    out = tmp_path / "out"
-    out.mkdir()
-    BY_NAME[trainer].write(job(held), out)
-    canaries = {s.sha256 for s in held.store.all(Source) if "canary" in s.path}
-    assert len(canaries) == 6
-    assert {r["source_sha256"] for r in records(out)}.isdisjoint(canaries)
-    assert len({r["source_sha256"] for r in records(out)}) == 1
-    blob = b"".join(p.read_bytes() for p in out.rglob("*") if p.is_file())
-    assert not [c for c in canaries if c.encode() in blob]
-    assert b"canary" not in blob
-    held.close()
-
-
 def test_care_is_refused_whatever_it_was_selected_for(tmp_path):
     held = studio(tmp_path, context="care")
     with pytest.raises(MienError, match=r"export\.all-withheld|context\."):
@@ -222,7 +198,7 @@ def test_hostile_media_are_a_dropped_row(tmp_path, monkeypatch):
     data = bytearray(bad.read_bytes())
     data[len(data) // 3 :] = bytes(len(data) - len(data) // 3)
     bad.write_bytes(data)
-    monkeypatch.setattr(making_room._Whole, "changed", lambda *_: None)
+    monkeypatch.setattr(making_room.Intact, "wrong", lambda *_: None)
     mine = job(held)
     (tmp_path / "o").mkdir()
     BY_NAME["musubi"].write(mine, tmp_path / "o")

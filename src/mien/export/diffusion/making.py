@@ -21,10 +21,11 @@ from mien.core import US, MienError
 from mien.export.captions import CaptionTerms, Description, Statistics, controls_row, describe, write_controls
 from mien.export.diffusion.planning import NOTHING, Motion, Piece, pieces
 from mien.export.diffusion.targets import Target
+from mien.export.intact import Intact
 from mien.export.selection.examples import Example, examples
 from mien.export.selection.gate import Withheld
 from mien.export.trainers import Job
-from mien.media import Decoder, hash_file
+from mien.media import Decoder
 from mien.media.encoding import Cutting, encode, pictures
 
 WORKERS = 2
@@ -179,7 +180,7 @@ def _line(out: Any, row: dict[str, Any]) -> None:
 
 def _encoded(job: Job, folder: Path, wanted: Target) -> Iterator[tuple[Planned | None, dict[str, Any] | Withheld]]:
     """In the order of the plan, however many work; at most so many wait as there are workers."""
-    whole = _Whole()
+    intact = Intact()
     work = _picture if wanted.still else _film
     waiting: deque[tuple[Planned | None, Future[dict[str, Any] | Withheld] | Withheld]] = deque()
 
@@ -191,8 +192,8 @@ def _encoded(job: Job, folder: Path, wanted: Target) -> Iterator[tuple[Planned |
         for planned in plan(job, wanted):
             if isinstance(planned, Withheld):
                 waiting.append((None, planned))
-            elif why := whole.changed(planned.example):
-                waiting.append((None, why))
+            elif wrong := intact.wrong(planned.example.rows.part.source):
+                waiting.append((None, _dropped(planned, wrong)))
             else:
                 (folder / planned.bucket.folder).mkdir(parents=True, exist_ok=True)
                 waiting.append((planned, pool.submit(_safely, work, planned, folder, wanted)))
@@ -202,33 +203,19 @@ def _encoded(job: Job, folder: Path, wanted: Target) -> Iterator[tuple[Planned |
             yield first()
 
 
-class _Whole:
-    """Whether a file is still the one that was analysed: what the gate never saw must not leave in its place."""
-
-    def __init__(self) -> None:
-        self._last: tuple[str, Withheld | None] = ("", None)
-
-    def changed(self, example: Example) -> Withheld | None:
-        source, what = example.rows.part.source, example.rows.part.name
-        if self._last[0] != source.sha256:
-            why: Withheld | None = None
-            try:
-                if hash_file(Path(source.path)) != source.sha256:
-                    why = Withheld(what, "media.changed", "the file is not the one that was analysed")
-            except MienError as error:
-                why = Withheld(what, error.code, error.message)
-            self._last = source.sha256, why
-        return self._last[1]
-
-
 def _safely(
     work: Callable[[Planned, Path, Target], dict[str, Any]], planned: Planned, folder: Path, wanted: Target
 ) -> dict[str, Any] | Withheld:
     try:
         return work(planned, folder, wanted)
     except MienError as error:
-        message = error.message.replace(Path(planned.example.rows.part.source.path).name, "the file")
-        return Withheld(f"{planned.example.rows.part.name} {planned.piece.span}", error.code, message)
+        return _dropped(planned, error)
+
+
+def _dropped(planned: Planned, error: MienError) -> Withheld:
+    part = planned.example.rows.part
+    message = error.message.replace(Path(part.source.path).name, "the file")
+    return Withheld(f"{part.name} {planned.piece.span}", error.code, message)
 
 
 def cutting(planned: Planned, wanted: Target) -> Cutting:

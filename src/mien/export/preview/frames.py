@@ -13,7 +13,8 @@ import numpy.typing as npt
 from mien.core import MienError
 from mien.export.diffusion.making import Planned, cutting
 from mien.export.diffusion.targets import Target
-from mien.media import Decoder, hash_file
+from mien.export.intact import Intact
+from mien.media import Decoder
 from mien.media.encoding import pictures, rgb
 
 WIDE_PX = 160
@@ -21,20 +22,16 @@ WIDE_PX = 160
 
 def strips(planned: Sequence[Planned], target: Target) -> Iterator[npt.NDArray[np.uint8] | MienError]:
     """Per clip uint8 `[h w·3 3]` (`[h w 3]` of a picture), or why it will be dropped when it is decoded."""
-    checked: dict[str, bool] = {}
+    intact = Intact()
     for one in planned:
         try:
-            yield _strip(one, target, checked)
+            yield intact.wrong(one.example.rows.part.source) or _strip(one, target)
         except MienError as error:
             yield error
 
 
-def _strip(one: Planned, target: Target, checked: dict[str, bool]) -> npt.NDArray[np.uint8]:
+def _strip(one: Planned, target: Target) -> npt.NDArray[np.uint8]:
     source = one.example.rows.part.source
-    if source.sha256 not in checked:
-        checked[source.sha256] = hash_file(Path(source.path)) == source.sha256
-    if not checked[source.sha256]:
-        raise MienError("media.changed", "the file is not the one that was analysed", "mien run it again")
     w, h = one.piece.size
     size = WIDE_PX, max(2, round(WIDE_PX * h / w / 2) * 2)
     asked = replace(cutting(one, target), width_px=size[0], height_px=size[1], frames=1)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Self, TextIO
 
 from mien.core import MienError
+from mien.export.intact import Intact
 from mien.export.selection.examples import Example, Mask, Soft, examples
 from mien.export.selection.gate import Withheld
 from mien.export.trainers import Job
@@ -58,6 +59,7 @@ class Book:
         self._job, self._folder, self._wants = job, folder, wants
         self._stack = ExitStack()
         self._told = Rows(folder)
+        self._intact = Intact()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -82,6 +84,8 @@ class Book:
             media = Media()
             if mask is None:
                 try:
+                    if wrong := self._intact.wrong(ex.rows.part.source):
+                        raise wrong
                     media = self._cutter.write(ex, self._folder, self._wants)
                 except MienError as error:
                     mask = Mask("picture", "", error.code, error.message.replace(Path(_path(ex)).name, "the recording"))
