@@ -29,7 +29,12 @@ class Analysis(Strict):
     """How media is read."""
 
     fps: Annotated[float, Gt(0), Le(60)] = Field(5.0, description="analysed frames per second of media")
-    objects_every: Annotated[int, Ge(1), Le(25)] = Field(2, description="people and objects on every n-th frame")
+    objects_every: Annotated[int, Ge(1), Le(25)] = Field(
+        2, description="people and objects are looked for on every n-th frame at most"
+    )
+    calm_every: Annotated[int, Ge(1), Le(8)] = Field(
+        4, description="faces, people and objects on every n-th frame where nothing changes; 1: never fewer"
+    )
     max_side_px: Annotated[int, Ge(160), Le(4096)] = Field(1280, description="frames are downscaled to this long side")
     max_clip_s: Annotated[float, Ge(2), Le(600)] = Field(60.0, description="longer takes are split where it is quiet")
     max_people: Annotated[int, Ge(1), Le(100)] = Field(6, description="bodies measured per frame, largest first")

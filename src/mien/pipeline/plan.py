@@ -47,26 +47,24 @@ def _vision(name: str, version: int, **given: Any) -> Stage:
 
 READ = ("fps", "max_side_px")
 STAGES: tuple[Stage, ...] = (
-    _vision("objects", 2, slots=("objects",), params=(*READ, "objects_every", "window_s")),
+    _vision("objects", 3, slots=("objects",), params=(*READ, "objects_every", "calm_every", "window_s")),
     _vision(
-        *("pose", 2),
+        *("pose", 3),
         slots=("pose",),
         also=("objects",),
         needs=("objects",),
-        params=(*READ, "objects_every", "max_people"),
+        params=(*READ, "max_people"),
     ),
     _vision("motion", 1, params=READ),
     _vision("explicit", 1, slots=("explicit",), params=READ),
     _vision("quality", 1, params=READ),
     _vision("actions", 1, slots=("actions",), params=READ),
-    _vision("faces", 1, slots=("faces",), maybe=("identity",), params=(*READ, "window_s", "identity")),
+    _vision("faces", 2, slots=("faces",), maybe=("identity",), params=(*READ, "calm_every", "window_s", "identity")),
     _vision("landmarks", 2, slots=("landmarks",), also=("faces",), needs=("faces",), params=("window_s",)),
     _vision(
         "expression", 2, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
     ),
-    _vision(
-        *("age", 2), slots=("age",), also=("faces",), needs=("faces",), maybe=("objects",), params=("objects_every",)
-    ),
+    _vision(*("age", 3), slots=("age",), also=("faces",), needs=("faces",), maybe=("objects",)),
     _vision("scene", 1, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
     Stage("sound", "sound", 3, maybe=("vad", "pitch"), params=("window_s",), media="sound"),
     Stage(

@@ -34,7 +34,6 @@ def envelope(sound: Sound) -> Curve:
     A steady tone has a flat envelope at its peak value, whatever its frequency.
     """
     from scipy.fft import fft, ifft
-    from scipy.signal import resample_poly
 
     x = sound.samples
     size = BLOCK + 2 * MARGIN
@@ -46,8 +45,21 @@ def envelope(sound: Sound) -> Curve:
         analytic = np.asarray(ifft(np.asarray(fft(padded[start : start + size])) * keep))
         parts.append(np.abs(analytic[MARGIN:-MARGIN]).astype(np.float32))
     amplitude = np.concatenate(parts)[: len(x)]
-    low = resample_poly(amplitude, 1, DECIMATE) if len(x) else amplitude
-    return Curve(np.maximum(low, 0).astype(np.float32)[:, None], ("amplitude",), sound.t0_us, US // RATE_HZ)
+    return Curve(
+        np.maximum(_decimated(amplitude), 0).astype(np.float32)[:, None], ("amplitude",), sound.t0_us, US // RATE_HZ
+    )
+
+
+def _decimated(x: F32) -> F32:
+    """Every 16th value of `x` below the new Nyquist rate: what `scipy.signal.resample_poly(x, 1, 16)` gives, without
+    the second that importing that package takes each worker."""
+    if not len(x):
+        return x
+    half = 10 * DECIMATE
+    at = np.arange(-half, half + 1)
+    kernel = np.sinc(at / DECIMATE) * np.kaiser(2 * half + 1, 5.0)
+    views = np.lib.stride_tricks.sliding_window_view(np.pad(x, half), 2 * half + 1)[::DECIMATE]
+    return views @ (kernel / kernel.sum()).astype(np.float32)
 
 
 def roughness(sound: Sound) -> Curve:

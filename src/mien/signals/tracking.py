@@ -156,20 +156,20 @@ class Tracker:
         known, fresh = t.id >= 0, t.seen_us == recent_us
 
         def match(rows: Rows, columns: Rows, least: float, *overlaps: F64) -> None:
-            _assign(owner, rows, columns, np.where(same[np.ix_(rows, columns)], np.maximum.reduce(overlaps), 0), least)
+            assign(owner, rows, columns, np.where(same[np.ix_(rows, columns)], np.maximum.reduce(overlaps), 0), least)
 
         # confirmed tracks choose first, then those on probation: a false start may not steal a person's box
         for group in (known, ~known):
             rows, columns = np.flatnonzero(group), strong[owner[strong] < 0]
-            match(rows, columns, c.overlap, _buffered_iou(expected[rows], boxes[columns], wide[rows]))
+            match(rows, columns, c.overlap, buffered_iou(expected[rows], boxes[columns], wide[rows]))
             # Who was there a frame ago and is left over may have turned round: look farther, and also from where they
             # were. Tracks lost for longer may not: a wide search would hand one person's track to the next.
             rows, columns = _unmatched(group & fresh, owner), strong[owner[strong] < 0]
-            ahead = _buffered_iou(expected[rows], boxes[columns], 2 * wide[rows])
-            back = _buffered_iou(t.last[rows], boxes[columns], 2 * wide[rows])
+            ahead = buffered_iou(expected[rows], boxes[columns], 2 * wide[rows])
+            back = buffered_iou(t.last[rows], boxes[columns], 2 * wide[rows])
             match(rows, columns, c.overlap, ahead, back)
         rows = _unmatched(known & fresh, owner)
-        match(rows, weak, c.overlap_low, _buffered_iou(expected[rows], boxes[weak], 0 * wide[rows]))
+        match(rows, weak, c.overlap_low, buffered_iou(expected[rows], boxes[weak], 0 * wide[rows]))
         return owner
 
     def _issue(self) -> int:
@@ -235,7 +235,7 @@ def _scale(state: F64) -> F64:
     return np.stack([h, h, np.full(len(h), 0.2), 0.2 * h], axis=1)
 
 
-def _buffered_iou(tracks: F64, boxes: F64, wide: F64) -> F64:
+def buffered_iou(tracks: F64, boxes: F64, wide: F64) -> F64:
     """IoU `[a b]` after widening both boxes on each side by `wide` `[a]` times their own width and height."""
     grow = wide[:, None]
 
@@ -252,7 +252,7 @@ def _buffered_iou(tracks: F64, boxes: F64, wide: F64) -> F64:
     return shared / (area_t + area_b - shared)
 
 
-def _assign(owner: I64, rows: Rows, columns: Rows, overlap: F64, least: float) -> None:
+def assign(owner: I64, rows: Rows, columns: Rows, overlap: F64, least: float) -> None:
     """Hungarian assignment of largest summed overlap; pairs below `least` stay apart. Writes into `owner`."""
     if not overlap.size:
         return

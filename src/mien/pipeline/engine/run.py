@@ -50,7 +50,8 @@ class Runner:
         one_heap()
         self._store, self._config, self._run_id, self._tell = store, config, run_id, listener
         self._permit = identity_permit(config.context, config.identity)
-        self._stack, self._values = Stack(config), values_of(config)
+        self._stack = Stack(config, threads=1 if config.run.workers == 1 else None)
+        self._values = values_of(config)
         self._stack.register(store)
         self._total_s = self._done_s = 0.0
         self._crew: Crew | None = None

@@ -219,7 +219,7 @@ def _lines(task: ClipTask, stack: Stack, analysis: Analysis, side_by_side: bool)
             finders: dict[str, Finder] = {f: StoredBoxes(task.tables.get(f)) for f in FINDERS if f in held}
             shield = None
             if task.affect is not None and any(BY_NAME[n].affect for n in mine):
-                shield = Shield(task.clip, task.affect, task.tables.get("objects"), analysis.objects_every)
+                shield = Shield(task.clip, task.affect, task.tables.get("objects"))
             lines.append(_Line(mine, finders, task.clip, stack, analysis, shield))
     return lines
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,6 +13,7 @@ from mien.pipeline.config import Analysis
 from mien.pipeline.rows import columns, observe, table
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.identity import Rejoin, WindowConfig, renumber
+from mien.pipeline.stages.sparse import SparseDetector
 from mien.signals.tracking import Tracker, TrackerConfig
 
 Array = npt.NDArray[Any]
@@ -66,32 +67,24 @@ class _Boxes:
         self._model, self._label = stack.get(slot), stack.label(slot)
         # A still picture has one frame: what is seen there counts at once.
         hits = 1 if clip.span.duration_us <= 1 else 2
-        self._tracker = Tracker(TRACKERS[slot].model_copy(update={"min_hits": hits}))
+        tracker = Tracker(TRACKERS[slot].model_copy(update={"min_hits": hits}))
         self._rows: list[tuple[Array, Array, Boxes]] = []
         self._names: tuple[str, ...] = ()
         self._size = (1, 1)
         self._times: list[Array] = []
-        # People and things move little between two frames: looking at every other one leaves time for the rest.
-        self._every = analysis.objects_every if slot == "objects" else 1
-        self._fed = 0
+        self._eye = detector(
+            self._model, slot, tracker, calm_every=analysis.calm_every, objects_every=analysis.objects_every
+        )
+        self._measured: list[Array] = []
 
     def find(self, frames: Frames) -> Tracked:
-        """Boxes of every n-th frame of the clip; the others have none."""
-        looked = np.arange(-self._fed % self._every, len(frames), self._every)
-        self._fed += len(frames)
-        found: Boxes = self._model.run(Frames(frames.pixels[looked], frames.t_us[looked]))
-        if self._every > 1:
-            found = replace(found, frame=looked[found.frame])
-        self._names, self._size = found.names, (frames.pixels.shape[2], frames.pixels.shape[1])
-        track = np.full(len(found), -1, np.int64)
-        for i in looked:
-            rows = np.flatnonzero(found.frame == i)
-            track[rows] = self._tracker.update(
-                int(frames.t_us[i]), found.xyxy[rows], found.score[rows], found.label[rows]
-            )
-        self._times.append(frames.t_us[looked])
-        self._rows.append((frames.t_us[found.frame], track, found))
-        return Tracked(frames, found, track)
+        """Boxes of every frame of the batch, measured or interpolated."""
+        seen = self._eye.run(frames)
+        self._names, self._size = seen.boxes.names, (frames.pixels.shape[2], frames.pixels.shape[1])
+        self._times.append(frames.t_us[seen.looked])
+        self._measured.append(seen.measured)
+        self._rows.append((frames.t_us[seen.boxes.frame], seen.track, seen.boxes))
+        return Tracked(frames, seen.boxes, seen.track)
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
         """Boxes are found by `find`, before the stages that need them take their turn."""
@@ -109,7 +102,8 @@ class _Boxes:
             b.points.reshape(len(b), -1) if len(b.points) else np.full((len(b), 10), np.nan, np.float32)
             for *_, b in self._rows
         ]
-        data: dict[str, Any] = {"t_us": t_us, "track": track.astype(np.int32), "score": score}
+        measured = np.concatenate(self._measured or [np.zeros(0, bool)])
+        data: dict[str, Any] = {"t_us": t_us, "track": track.astype(np.int32), "score": score, "measured": measured}
         data["label"] = [self._names[i] for i in label]
         data |= {name: xyxy[:, i] for i, name in enumerate(BOX)}
         if self._slot == "faces":
@@ -121,7 +115,7 @@ class _Boxes:
             mine = track == index
             names = [self._names[i] for i in label[mine]]
             records += self._track(
-                int(index), t_us[mine], xyxy[mine], score[mine], max(set(names), key=names.count), times
+                int(index), t_us[mine], xyxy[mine], score[mine], max(set(names), key=names.count), times, measured[mine]
             )
         # Boxes are in px of the frames that were analysed, which may be smaller than the source's.
         made = table(data)
@@ -129,8 +123,10 @@ class _Boxes:
         made = made.replace_schema_metadata({**(made.schema.metadata or {}), "frame_px": size})
         return records, {f"{self._slot}/{self._clip.id}": made}
 
-    def _track(self, index: int, t_us: Array, xyxy: Array, score: Array, name: str, times: Array) -> Records:
-        step = round(US * self._every / self._analysis.fps)
+    def _track(
+        self, index: int, t_us: Array, xyxy: Array, score: Array, name: str, times: Array, measured: Array
+    ) -> Records:
+        step = round(US / self._analysis.fps)
         span = Span(int(t_us[0]), min(int(t_us[-1]) + step, max(self._clip.span.end_us, int(t_us[-1]) + 1)))
         kind = "face" if self._slot == "faces" else ("person" if name == "person" else "object")
         w, h = self._size
@@ -145,8 +141,8 @@ class _Boxes:
             self._label,
             track_id=track.id,
             unit="share",
-            n=len(t_us),
-            value=len(t_us) / max(1, looked),
+            n=int(measured.sum()),
+            value=int(measured.sum()) / max(1, looked),
             quality=float(score.mean()),
         )
         return [track, presence]
@@ -155,6 +151,12 @@ class _Boxes:
 def track_id(clip: Clip, kind: str, index: int) -> str:
     """The id of the n-th track of a kind in a clip. Objects and people share one tracker and its numbering."""
     return content_id("track", clip.id, "face" if kind == "face" else "object", index)
+
+
+def detector(model: Any, slot: str, tracker: Tracker, *, calm_every: int, objects_every: int) -> SparseDetector:
+    """The detector of a slot with its tracker, asked as often as the scene demands."""
+    binding, finest = ("face", 1) if slot == "faces" else ("person", objects_every)
+    return SparseDetector(model, tracker, calm_every, finest, binding, least=tracker.config.new)
 
 
 class ObjectsPass(_Boxes):
@@ -217,37 +219,14 @@ def nobody(frames: Frames) -> Tracked:
     return Tracked(frames, Boxes.empty(("person",)), np.zeros(0, np.int64))
 
 
-class LastSeen:
-    """The tracked people of each frame: where nobody was looked for, those of the last frame where they were.
-
-    At most the `most` largest of a frame, in the detector's order. Batches may begin anywhere.
-    """
-
-    def __init__(self, every: int, most: int | None = None) -> None:
-        self._every, self._most, self._fed = every, most, 0
-        self._last = Boxes.empty(("person",)), np.zeros(0, np.int64)
-
-    def of(self, frames: Frames, found: Tracked | None) -> list[tuple[Boxes, Array]]:
-        """(boxes, their tracks) of every frame of the batch; `frame` of the boxes is the frame's place in it."""
-        seen = (found or nobody(frames)).only_tracked()
-        boxes = seen.boxes
-        person = boxes.names.index("person") if "person" in boxes.names else -1
-        area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
-        out: list[tuple[Boxes, Array]] = []
-        for i in range(len(frames)):
-            if self._fed % self._every == 0:
-                mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
-                mine = np.sort(mine[np.argsort(-area[mine], kind="stable")][: self._most])
-                self._last = boxes.take(mine), seen.track[mine]
-            self._fed += 1
-            held, track = self._last
-            out.append((replace(held, frame=np.full(len(track), i, np.int64)), track))
-        return out
-
-
-def joined(frames: Frames, parts: list[tuple[Boxes, Array]]) -> Tracked:
-    """The boxes of all frames as one record, without their points."""
-    boxes = [part for part, _ in parts]
-    columns = (np.concatenate([getattr(b, c) for b in boxes]) for c in ("frame", "xyxy", "score", "label"))
-    names = max((b.names for b in boxes), key=len)
-    return Tracked(frames, Boxes(*columns, names=names), np.concatenate([track for _, track in parts]))
+def people_of(frames: Frames, found: Tracked | None, most: int | None = None) -> Tracked:
+    """The tracked people of a batch without their points; the `most` largest of each frame, in the detector's order."""
+    seen = (found or nobody(frames)).only_tracked()
+    boxes = seen.boxes
+    person = boxes.names.index("person") if "person" in boxes.names else -1
+    area = (boxes.xyxy[:, 2:] - boxes.xyxy[:, :2]).prod(1)
+    kept = [np.zeros(0, np.int64)]
+    for i in range(len(frames)):
+        mine = np.flatnonzero((boxes.frame == i) & (boxes.label == person))
+        kept.append(np.sort(mine[np.argsort(-area[mine], kind="stable")][:most]))
+    return seen.take(np.concatenate(kept))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien.core import Boxes, Clip, Frames
-from mien.pipeline.stages.boxes import LastSeen, StoredBoxes, Tracked, nobody, track_id
+from mien.pipeline.stages.boxes import StoredBoxes, Tracked, nobody, people_of, track_id
 
 Array = npt.NDArray[Any]
 MARGIN = 0.25  # of the longer side of a box, on each side of it
@@ -23,15 +23,15 @@ MARGIN = 0.25  # of the longer side of a box, on each side of it
 class Shield:
     """Stands between the frames of one clip and its affect models; asked once for every batch, in order."""
 
-    def __init__(self, clip: Clip, allowed: frozenset[str], objects: Any, every: int) -> None:
+    def __init__(self, clip: Clip, allowed: frozenset[str], objects: Any) -> None:
         self._clip, self._allowed = clip, allowed
         self._bodies = None if objects is None else StoredBoxes(objects)
-        self._seen = LastSeen(every)
 
     def over(self, frames: Frames, found: Tracked | None) -> Tracked:
         """The faces of a batch that may be seen, on frames that hold nothing else."""
-        people = self._seen.of(frames, self._bodies.find(frames) if self._bodies else None)
-        return masked(self._clip, found or nobody(frames), self._allowed, [boxes for boxes, _ in people])
+        people = people_of(frames, self._bodies.find(frames) if self._bodies else None).boxes
+        bodies = [people.of_frame(i) for i in range(len(frames))]
+        return masked(self._clip, found or nobody(frames), self._allowed, bodies)
 
 
 def masked(clip: Clip, seen: Tracked, allowed: frozenset[str], bodies: Sequence[Boxes] = ()) -> Tracked:

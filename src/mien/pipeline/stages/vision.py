@@ -15,7 +15,7 @@ from mien.pipeline.config import Analysis
 from mien.pipeline.rows import observe, table
 from mien.pipeline.stack import Stack
 from mien.pipeline.stages.actions import ActionsPass
-from mien.pipeline.stages.boxes import FacesPass, LastSeen, ObjectsPass, Tracked, joined, nobody, track_id
+from mien.pipeline.stages.boxes import FacesPass, ObjectsPass, Tracked, nobody, people_of, track_id
 from mien.pipeline.stages.expression import ExpressionPass
 from mien.pipeline.stages.perface import PerFace
 from mien.pipeline.stages.scene import QualityPass, ScenePass
@@ -156,18 +156,17 @@ class LandmarksPass(PerFace):
 class AgePass(PerFace):
     """An age interval per face track, for display and export rules only.
 
-    A model that judges bodies, too, gets the body each face belongs to: of the frame, or of the last one where people
-    were looked for.
+    A model that judges bodies, too, gets the body each face belongs to.
     """
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         super().__init__(clip, stack, "age", analysis)
         self._last: dict[int, int] = {}
-        self._seen, self._people = LastSeen(analysis.objects_every), list[tuple[Boxes, Array]]()
+        self._people = Boxes.empty(("person",))
 
     def beside(self, frames: Frames, found: Tracked | None) -> None:
         """The people and things of the batch that `feed` gets next."""
-        self._people = self._seen.of(frames, found)
+        self._people = people_of(frames, found).boxes
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
         seen = (found or nobody(frames)).only_tracked()
@@ -187,9 +186,9 @@ class AgePass(PerFace):
 
     def _with_bodies(self, seen: Tracked) -> FacePeople:
         body = np.full((len(seen.track), 4), np.nan, np.float32)
-        for i, (people, _) in enumerate(self._people):
-            mine = np.flatnonzero(seen.boxes.frame == i)
-            if len(mine) and len(people):
+        for i in np.unique(seen.boxes.frame):
+            mine, people = np.flatnonzero(seen.boxes.frame == i), self._people.of_frame(int(i))
+            if len(people):
                 body[mine] = pair_faces(seen.boxes.take(mine), people)
         return FacePeople(seen.frames, seen.boxes, body)
 
@@ -217,19 +216,15 @@ class AgePass(PerFace):
 
 
 class PosePass:
-    """Body points of the tracked people; of a crowd, the largest `max_people` of each frame.
-
-    On frames where nobody was looked for (`objects_every`), the boxes of the frame before still stand: the network
-    sees a wide square around each and finds its person in it.
-    """
+    """Body points of the tracked people; of a crowd, the largest `max_people` of each frame."""
 
     def __init__(self, clip: Clip, stack: Stack, analysis: Analysis) -> None:
         self._clip, self._model = clip, stack.get("pose")
-        self._seen = LastSeen(analysis.objects_every, analysis.max_people)
+        self._most = analysis.max_people
         self._rows: list[tuple[Array, Array, Array, Array]] = []
 
     def feed(self, frames: Frames, found: Tracked | None) -> None:
-        people = joined(frames, self._seen.of(frames, found))
+        people = people_of(frames, found, self._most)
         if len(people.track):
             answer = self._model.run(people.people)
             at = [answer.names.index(name) for name in COCO_POINTS]

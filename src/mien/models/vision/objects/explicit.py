@@ -22,7 +22,7 @@ from mien.models.folding import folded
 from mien.models.onnx import Array, OnnxNet
 from mien.models.sessions import Written
 from mien.models.variants import Precise, at_precision
-from mien.models.vision.geometry import U8, resized_rows
+from mien.models.vision.geometry import U8
 from mien.models.vision.net import OnnxAdapter, StandIn
 
 RESIZED, SIDE = 256, 224
@@ -44,7 +44,7 @@ class OpenNsfw(OnnxAdapter):
         slot="explicit",
         takes=Frames,
         gives=Scalars,
-        version=2,
+        version=3,
         weights=Weights(
             model="open_nsfw",
             assets=(
@@ -95,17 +95,13 @@ class OpenNsfw(OnnxAdapter):
 def prepared(pixels: U8) -> Array:
     """A frame as the network wants it: float32 `[224 224 3]` BGR minus the mean of the training pictures."""
     import cv2
+    from PIL import Image  # what its makers resized with: no mode of OpenCV's is the same
 
-    squeezed = _squeeze(_squeeze(pixels).transpose(1, 0, 2)).transpose(1, 0, 2)
+    squeezed = np.asarray(Image.fromarray(pixels).resize((RESIZED, RESIZED), Image.Resampling.BILINEAR))
     _, data = cv2.imencode(".jpg", squeezed[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     edge = (RESIZED - SIDE) // 2
     inner = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)[edge : edge + SIDE, edge : edge + SIDE]
     return inner.astype(np.float32) - MEAN
-
-
-def _squeeze(pixels: U8) -> U8:
-    """Rows to 256, rounded, as the network is used."""
-    return np.clip(np.rint(resized_rows(pixels, RESIZED)), 0, 255).astype(np.uint8)
 
 
 def _redness(x: Array) -> list[Array]:
