@@ -39,7 +39,7 @@ TRAINERS = (
     ),
     Trainer(
         "finetrainers", "studio", "finetrainers: films, metadata.jsonl and training.json", finetrainers.write,
-        seen.of(finetrainers.TARGETS),
+        seen.of(finetrainers.TARGETS, spare=finetrainers.SPARE),
     ),
     Trainer(
         "diffusers", "studio", "diffusers' scripts: pictures, an imagefolder", finetrainers.write_stills,

@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mien.core import MienError
 from mien.export.diffusion.making import Folder, make
-from mien.export.diffusion.targets import Target, target
+from mien.export.diffusion.targets import SPARE, Target, target
 from mien.export.trainers import Job
 
 Table = Mapping[str, Any]
 
 
-def made(job: Job, folder: Path, targets: Sequence[str], *, sidecars: bool = True) -> Folder:
+def made(job: Job, folder: Path, targets: Sequence[str], *, sidecars: bool = True, spare: int = SPARE) -> Folder:
     """Plan and encode for the target that was asked for, or the trainer's first.
+
+    Args:
+        sidecars: a `.txt` with the main caption beside every file.
+        spare: frames of a film beyond those that are trained.
 
     Raises:
         MienError: `export.wrong-target` where the trainer does not train that; of `target`, of `make`.
     """
-    return make(job, folder, chosen(job, targets), sidecars=sidecars)
+    return make(job, folder, chosen(job, targets, spare), sidecars=sidecars)
 
 
-def chosen(job: Job, targets: Sequence[str]) -> Target:
+def chosen(job: Job, targets: Sequence[str], spare: int = SPARE) -> Target:
     """The target that was asked for, or the first of those a trainer has."""
     name = str(getattr(job.terms, "target", "") or targets[0])
     found = target(name, still=target_is_still(name, targets))
     if name not in targets:
         raise MienError("export.wrong-target", f"this trainer does not train {name}", f"--target {' | '.join(targets)}")
-    return found
+    return replace(found, spare=spare)
 
 
 def target_is_still(name: str, targets: Sequence[str]) -> bool:

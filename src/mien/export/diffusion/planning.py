@@ -77,7 +77,8 @@ def pieces(what: str, source: Source, span: Span, wanted: Target, motion: Motion
     fitting = [f for f in wanted.frames if _length_us(wanted.total(f), wanted) <= span.duration_us]
     if not fitting:
         least = _length_us(wanted.total(wanted.frames[0]), wanted) / US
-        words = f"{span.duration_s:.2f} s; {wanted.frames[0]} frames at {wanted.fps} fps and 2 spare need {least:.2f} s"
+        count = f"{wanted.frames[0]} frames at {wanted.fps} fps and {wanted.spare} spare"
+        words = f"{span.duration_s:.2f} s; {count} need {least:.2f} s"
         return Withheld(what, "clip.too-short", words)
     frames = fitting[-1]
     starts = _starts(span, _length_us(wanted.total(frames), wanted), motion)

@@ -34,10 +34,11 @@ class Seen:
     @property
     def warnings(self) -> list[str]:
         said: list[str] = []
-        if not self.target.still:
+        if self.target.spare and not self.target.still:
             said += [
-                f"{b.frames} of the {b.frames + SPARE} frames of a file are trained; without the spare ones a trainer"
-                f" that rounds down (diffusion-pipe: {b.frames} → {b.frames - 1}) would take the next smaller count"
+                f"{b.frames} of the {self.target.total(b.frames)} frames of a file are trained; without the spare ones"
+                f" a trainer that rounds down (diffusion-pipe: {b.frames} → {b.frames - 1}) would take the next"
+                " smaller count"
                 for b in sorted(self.buckets, key=lambda b: b.folder)[:1]
             ]
         small = [b.folder for b, n in self.buckets.items() if n == 1]
@@ -48,13 +49,13 @@ class Seen:
         return said
 
 
-def look(job: Job, targets: Sequence[str], *, lists: bool = False) -> Seen:
+def look(job: Job, targets: Sequence[str], *, lists: bool = False, spare: int = SPARE) -> Seen:
     """Plan everything; nothing is decoded and nothing written.
 
     Args:
         lists: the trainer draws one of several captions each time it meets a clip; others take the first.
     """
-    wanted = chosen(job, targets)
+    wanted = chosen(job, targets, spare)
     seen = Seen(wanted)
     for planned in plan(job, wanted):
         if isinstance(planned, Withheld):
@@ -73,13 +74,13 @@ def look(job: Job, targets: Sequence[str], *, lists: bool = False) -> Seen:
     return seen
 
 
-def of(targets: Sequence[str], *, lists: bool = False) -> Callable[[Job], dict[str, Any]]:
+def of(targets: Sequence[str], *, lists: bool = False, spare: int = SPARE) -> Callable[[Job], dict[str, Any]]:
     """The preview of a trainer as plain values."""
 
     def preview(job: Job) -> dict[str, Any]:
-        return values(look(job, targets, lists=lists))
+        return values(look(job, targets, lists=lists, spare=spare))
 
-    preview.seen = lambda job: look(job, targets, lists=lists)  # type: ignore[attr-defined]
+    preview.seen = lambda job: look(job, targets, lists=lists, spare=spare)  # type: ignore[attr-defined]
     return preview
 
 

@@ -33,6 +33,7 @@ def write(job: Job, folder: Path) -> dict[str, int]:
         }
         if b.fps:
             row["video"] = {"num_frames": b.frames, "min_frames": b.frames, "bucket_strategy": "resolution_frames"}
+            row["video"]["is_i2v"] = False  # for LTX it would be on where nothing is said
             if done.target.sound:
                 row["audio"] = {"auto_split": True, "sample_rate": 48_000, "channels": 2, "allow_zero_audio": True}
         backends.append(row)

@@ -17,7 +17,8 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """One family. fps: 0 for pictures. frames: counts of 8n+1 (so 4n+1, too), rising. areas_px: falling.
+    """One family. fps: 0 for pictures. frames: counts of 8n+1 (so 4n+1, too), rising. areas_px: falling. spare: frames
+    that a file has beyond its count.
 
     families: what trainers call it (`ai-toolkit` → arch, `diffusion-pipe` → type, `SimpleTuner` → model_family).
     """
@@ -27,6 +28,7 @@ class Target:
     frames: tuple[int, ...]
     areas_px: tuple[int, ...]
     sound: bool = False
+    spare: int = SPARE
 
     @property
     def still(self) -> bool:
@@ -34,7 +36,7 @@ class Target:
 
     def total(self, frames: int) -> int:
         """Frames in the file: the count and the spare ones."""
-        return frames + SPARE
+        return frames + self.spare
 
 
 _SMALL = (512 * 512, 384 * 384, 256 * 256)
