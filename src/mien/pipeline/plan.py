@@ -65,7 +65,7 @@ STAGES: tuple[Stage, ...] = (
         "expression", 2, slots=("expression",), also=("faces",), needs=("faces",), params=("window_s",), affect=True
     ),
     _vision(*("age", 3), slots=("age",), also=("faces",), needs=("faces",), maybe=("objects",)),
-    _vision("scene", 1, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
+    _vision("scene", 2, slots=("scene",), also=("faces",), needs=("faces",), params=READ),
     Stage("sound", "sound", 3, maybe=("vad", "pitch"), params=("window_s",), media="sound"),
     Stage(
         "voice",

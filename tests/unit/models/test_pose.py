@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import cv2
 import numpy as np
 import pytest
 
@@ -120,14 +121,22 @@ def test_a_body_whose_head_lies_outside_the_box_is_somebody_elses():
     assert model.run(people(spot(146, 106), [100, 60, 200, 160])).score[0] > 0.01
 
 
-def test_a_square_much_larger_than_the_frame_is_cut_like_any_other():
+@pytest.mark.parametrize(
+    "square", [Square(140, 130, 1100, 0.3), Square(5, 230, 700, -0.6), Square(160, 120, 300), Square(310, 4, 190, 0.1)]
+)
+def test_a_cut_is_the_mean_of_what_lies_under_each_pixel(square: Square):
+    """Against sampling sixteen times as finely and averaging; one pixel off would be five times as far."""
     rng = np.random.default_rng(0)
     pixels = np.kron(rng.integers(0, 255, (12, 16, 3)), np.ones((20, 20, 1))).astype(np.uint8)
-    square = Square(140, 130, 1100, 0.3)
-    plain, bounded = (cut.astype(int) for cut in (square.cut(pixels, 256), blazepose._cut(square, pixels, 256)))
-    inside = plain.sum(-1) > 0
-    assert np.abs(plain - bounded)[inside].mean() < 3
-    assert np.abs(plain - np.roll(bounded, 2, 0))[inside].mean() > 10
+    fine = Square(square.x, square.y, square.side, square.roll)
+    corners = np.array([[0.0, 0.0], [1024, 0.0], [0.0, 1024]])
+    target = fine.to_frame(corners, 1024)
+    matrix = cv2.getAffineTransform((target - 0.5).astype(np.float32), (corners - 0.5).astype(np.float32))
+    wanted = cv2.resize(cv2.warpAffine(pixels, matrix, (1024, 1024)), (64, 64), interpolation=cv2.INTER_AREA)
+    got = square.cut(pixels, 64).astype(int)
+    apart = np.abs(got - wanted).mean()
+    assert apart < 4
+    assert np.abs(got - np.roll(wanted, 1, 0)).mean() > 3 * apart
 
 
 # ---------------------------------------------------------------- the published graphs

@@ -37,10 +37,23 @@ def fit(pixels: U8, width: int, height: int, *, centre: bool = False) -> tuple[U
     inner = max(1, round(w * scale)), max(1, round(h * scale))
     x, y = ((width - inner[0]) // 2, (height - inner[1]) // 2) if centre else (0, 0)
     canvas = np.zeros((height, width, 3), np.uint8)
-    # Averaging over areas costs six times as much, and differs visibly only below half the size.
-    how = cv2.INTER_AREA if scale < 0.5 else cv2.INTER_LINEAR
-    canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(pixels, inner, interpolation=how)
+    small = averaged(pixels, 1 << max(0, int(np.log2(1 / scale))))  # halving is what is quick
+    canvas[y : y + inner[1], x : x + inner[0]] = cv2.resize(small, inner, interpolation=cv2.INTER_LINEAR)
     return canvas, scale, (float(x), float(y))
+
+
+def averaged(pixels: U8, n: int) -> U8:
+    """The means of n × n px (of slightly more where that is not a whole number of times in the picture).
+
+    With what bilinear sampling does afterwards, this is as good as averaging over areas that are no whole number of
+    px wide, at a fraction of the cost.
+    """
+    import cv2
+
+    if n <= 1:
+        return pixels
+    h, w = pixels.shape[:2]
+    return np.asarray(cv2.resize(pixels, (max(1, w // n), max(1, h // n)), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def resized_rows(rows: Array, length: int) -> F32:
@@ -140,17 +153,32 @@ class Square:
         return local @ np.array([[c, s], [-s, c]]) + np.array([self.x, self.y])
 
     def cut(self, pixels: U8, size: int) -> U8:
-        """The cut-out, uint8 `[size size 3]`; black outside the frame. Large faces are averaged down, not sampled."""
+        """The cut-out, uint8 `[size size 3]`; black outside the frame. Large faces are averaged first, then sampled."""
         import cv2
 
         over = max(1, int(self.side // size))
-        n = size * over
-        corners = np.array([[0.0, 0.0], [n, 0.0], [0.0, n]]) - 0.5
-        target = self.to_frame(corners + 0.5, n) - 0.5
-        matrix = cv2.getAffineTransform(target.astype(np.float32), corners.astype(np.float32))
-        cut = cv2.warpAffine(pixels, matrix, (n, n), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
-        small = cut if over == 1 else cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA)
-        return np.asarray(small, np.uint8)
+        corners = np.array([[0.0, 0.0], [size, 0.0], [0.0, size]])
+        target = self.to_frame(corners, size)
+        if over > 1:
+            pixels, origin = self._averaged(pixels, over)
+            target = (target - origin) / over
+        matrix = cv2.getAffineTransform((target - 0.5).astype(np.float32), (corners - 0.5).astype(np.float32))
+        return np.asarray(
+            cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
+            np.uint8,
+        )
+
+    def _averaged(self, pixels: U8, over: int) -> tuple[U8, Array]:
+        """What the frame has of the square's surroundings, as means of `over` × `over` px, and its corner."""
+        reach = self.side / 2 * (abs(np.cos(self.roll)) + abs(np.sin(self.roll))) + over
+        size = np.array([pixels.shape[1], pixels.shape[0]])
+        middle = np.array([self.x, self.y])
+        (x1, y1), (x2, y2) = (np.clip(middle + side, 0, size).astype(int) for side in (-reach, reach))
+        if x2 <= x1 or y2 <= y1:
+            return np.zeros((1, 1, 3), np.uint8), np.zeros(2)
+        part = pixels[y1:y2, x1:x2]
+        more = [(0, -side % over) for side in part.shape[:2]]
+        return averaged(np.pad(part, [*more, (0, 0)]) if any(n for _, n in more) else part, over), np.array([x1, y1])
 
 
 def around(box: Array, scale: float, eyes: Array | None = None) -> Square:

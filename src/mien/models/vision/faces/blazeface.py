@@ -29,6 +29,7 @@ class BlazeFace(OnnxAdapter):
         slot="faces",
         takes=Frames,
         gives=Boxes,
+        version=2,
         weights=Weights(
             model="blazeface",
             assets=(

@@ -63,6 +63,7 @@ class DeepFaceEmotion(ExpressionNet):
         slot="expression",
         takes=Faces,
         gives=Distribution,
+        version=2,
         affect=True,
         weights=Weights(
             model="deepface-emotion",

@@ -43,6 +43,7 @@ class CenterFace(OnnxAdapter):
         slot="faces",
         takes=Frames,
         gives=Boxes,
+        version=2,
         weights=Weights(
             model="centerface",
             assets=(

@@ -143,7 +143,13 @@ class EmoNet8(EmoNetBase):
     """
 
     spec: ClassVar = AdapterSpec(
-        name="expression.emonet8", slot="expression", takes=Faces, gives=Affect, affect=True, weights=_weights(8)
+        name="expression.emonet8",
+        slot="expression",
+        takes=Faces,
+        gives=Affect,
+        affect=True,
+        version=2,
+        weights=_weights(8),
     )
     labels = ("neutral", "happiness", "sadness", "surprise", "fear", "disgust", "anger", "contempt")
 
@@ -159,7 +165,13 @@ class EmoNet5(EmoNetBase):
     """
 
     spec: ClassVar = AdapterSpec(
-        name="expression.emonet5", slot="expression", takes=Faces, gives=Affect, affect=True, weights=_weights(5)
+        name="expression.emonet5",
+        slot="expression",
+        takes=Faces,
+        gives=Affect,
+        affect=True,
+        version=2,
+        weights=_weights(5),
     )
     labels = ("neutral", "happiness", "sadness", "surprise", "anger")
 

@@ -72,6 +72,7 @@ class MiniXception(ExpressionNet):
         slot="expression",
         takes=Faces,
         gives=Distribution,
+        version=2,
         affect=True,
         weights=Weights(
             model="minixception",

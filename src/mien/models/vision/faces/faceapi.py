@@ -46,6 +46,7 @@ class FaceApi(ExpressionNet):
         slot="expression",
         takes=Faces,
         gives=Distribution,
+        version=2,
         affect=True,
         weights=Weights(
             model="faceapi-expression",

@@ -78,6 +78,7 @@ class FaceNet(FaceEmbedder):
         biometric=True,
         takes=Faces,
         gives=Embeddings,
+        version=2,
         weights=Weights(
             model="facenet",
             assets=(),
@@ -190,6 +191,7 @@ class FaceNetExpression:
         biometric=True,
         takes=Faces,
         gives=Distribution,
+        version=2,
         affect=True,
         weights=Weights(
             model="facenet-probe",

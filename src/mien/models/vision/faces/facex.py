@@ -30,6 +30,7 @@ class FaceX(ExpressionNet):
         slot="expression",
         takes=Faces,
         gives=Distribution,
+        version=2,
         affect=True,
         weights=Weights(
             model="facex",

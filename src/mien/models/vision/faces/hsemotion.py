@@ -162,6 +162,7 @@ class HsEmotionB0(HsEmotionNet):
         slot="expression",
         takes=Faces,
         gives=Affect,
+        version=2,
         affect=True,
         weights=weights(
             "enet_b0_8_va_mtl", "c43e056ad388d4a8dc911832b8291435b2af537f967e5870ebd731574ec7e812", 16_049_834
@@ -179,6 +180,7 @@ class HsEmotionB2(HsEmotionNet):
         slot="expression",
         takes=Faces,
         gives=Affect,
+        version=2,
         affect=True,
         weights=weights("enet_b2_8", "180a9d4845b59393de4511598a0d1d34b705034691ea32959ce5009db7cf52b7", 30_779_724),
     )

@@ -60,6 +60,7 @@ class FaceRes(FaceEmbedder):
         biometric=True,
         takes=Faces,
         gives=Embeddings,
+        version=2,
         weights=Weights(
             model="faceres",
             assets=(

@@ -45,6 +45,7 @@ class FaceMesh(OnnxAdapter):
         slot="landmarks",
         takes=Faces,
         gives=Landmarks,
+        version=2,
         weights=Weights(
             model="facemesh",
             assets=(

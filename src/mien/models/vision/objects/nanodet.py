@@ -58,7 +58,7 @@ class NanoDet(OnnxAdapter):
         slot="objects",
         takes=Frames,
         gives=Boxes,
-        version=2,
+        version=3,
         weights=Weights(
             model="nanodet",
             assets=(

@@ -36,6 +36,7 @@ class AgeAndGender(OnnxAdapter):
         slot="age",
         takes=Faces,
         gives=Scalars,
+        version=2,
         weights=Weights(
             model="age-v1",
             assets=(

@@ -65,6 +65,7 @@ class BlazePose(PoseAdapter):
         slot="pose",
         takes=People,
         gives=Keypoints,
+        version=2,
         weights=Weights(
             model="blazepose",
             assets=(
@@ -135,7 +136,7 @@ class BlazePose(PoseAdapter):
 
     def _person(self, pixels: U8, box: Array) -> tuple[Array, float]:
         square, sure = self._body(pixels, box)
-        found, presence = self._net.run(_cut(square, pixels, SIDE)[None].astype(np.float32) / 255)
+        found, presence = self._net.run(square.cut(pixels, SIDE)[None].astype(np.float32) / 255)
         found = found.reshape(39, 5)[ORDER].astype(np.float64)
         at = square.to_frame(found[:, :2], SIDE)
         return np.concatenate([at, _sigmoid(found[:, 3:4])], 1), float(presence.reshape(())) * sure
@@ -143,7 +144,7 @@ class BlazePose(PoseAdapter):
     def _body(self, pixels: U8, box: Array) -> tuple[Square, float]:
         """The upright square around the body in a box, and 1; where nobody is found, that of the box and the score."""
         start = around(box, self._config.around_box)
-        cut = _cut(start, pixels, FINDER_SIDE)[None].astype(np.float32) / 127.5 - 1
+        cut = start.cut(pixels, FINDER_SIDE)[None].astype(np.float32) / 127.5 - 1
         score, points = decode_finder(self._finder.run(cut))
         head, hips, reach = (start.to_frame(points[:, i] * FINDER_SIDE, FINDER_SIDE) for i in (0, 2, 3))
         own = np.all((head >= box[:2]) & (head <= box[2:]), axis=1)
@@ -171,18 +172,6 @@ def decode_finder(heads: list[Array]) -> tuple[Array, Array]:
     points = np.concatenate([head.reshape(-1, 6, 2) for head in heads[3:]]).astype(np.float64) / FINDER_SIDE
     points[:, [0, 2, 3, 4, 5]] += np.concatenate(middles)[:, None]
     return score, points
-
-
-def _cut(square: Square, pixels: U8, size: int) -> U8:
-    """The cut-out of a square that may be many times the frame's size (a face close up): shrunk first, then cut."""
-    if square.side <= 4 * size:
-        return square.cut(pixels, size)
-    import cv2
-
-    factor = 4 * size / square.side
-    small = np.asarray(cv2.resize(pixels, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA), np.uint8)
-    wide, high = small.shape[1] / pixels.shape[1], small.shape[0] / pixels.shape[0]
-    return Square(square.x * wide, square.y * high, 4 * size, square.roll).cut(small, size)
 
 
 def _sigmoid(x: Array) -> Array:

@@ -85,6 +85,7 @@ class MoveNet(PoseAdapter):
         slot="pose",
         takes=People,
         gives=Keypoints,
+        version=2,
         weights=Weights(
             model="movenet-lightning",
             assets=(
@@ -155,6 +156,7 @@ class MoveNetThunder(MoveNet):
         slot="pose",
         takes=People,
         gives=Keypoints,
+        version=2,
         weights=Weights(
             model="movenet-thunder",
             assets=(
