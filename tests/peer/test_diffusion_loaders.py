@@ -1,11 +1,20 @@
-"""Trainers' own loaders read what is exported. `MIEN_PEERS`: a folder of checkouts (`musubi-tuner`, `sd-scripts`);
-their code is run where it lies and never copied."""
+"""Trainers' own loaders read what is exported. `MIEN_PEERS`: a folder of checkouts (`musubi-tuner`, `sd-scripts`) and
+of what they need (docs/training-data.md); finetrainers is a package with an older `datasets`, in `finetrainers` of it.
 
+Their code is run where it lies, in a process of its own, and never copied.
+"""
+
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import av
+import cv2
+import numpy as np
 import pytest
 
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "export"))
@@ -31,36 +40,84 @@ for dataset in group.datasets:
         told += [{"shape": list(i.content.shape), "caption": i.caption, "frames": i.frame_count} for i in batch]
 print("TOLD " + json.dumps(told))
 """
-_SD = """
-import argparse, json, sys, types
-for name in ("lpw_stable_diffusion", "sdxl_lpw_stable_diffusion"):
+# torchvision's wheel is built for another torch than that without CUDA; its transforms need no more than these names.
+_VISION = """
+import os, sys, torch
+sys.path.append(os.environ["MIEN_PEERS"])
+ops = torch.library.Library("torchvision", "DEF")
+for name in ("nms", "qnms"):
+    ops.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+"""
+_SD = (
+    _VISION
+    + """
+import argparse, json, types
+for name in ("lpw_stable_diffusion", "sdxl_lpw_stable_diffusion"):  # pipelines; they want an older transformers
     held = types.ModuleType("library." + name)
     held.__getattr__ = lambda n: type(n, (), {}) if not n.startswith("__") else None
     sys.modules["library." + name] = held
 from library import config_util as c
+from library.strategy_base import TokenizeStrategy
+class Scripted(TokenizeStrategy):
+    def tokenize(self, text):
+        return [torch.zeros(1, 4)]
+TokenizeStrategy.set_strategy(Scripted())
 user = c.load_user_config("dataset.toml")
 plan = c.BlueprintGenerator(c.ConfigSanitizer(True, True, False, True)).generate(user, argparse.Namespace())
 made = c.generate_dataset_group_by_blueprint(plan.dataset_group)
 group = made[0] if isinstance(made, tuple) else made
+group.set_current_strategies()
 told = []
 for d in group.datasets:
-    d.make_buckets()
-    for i in d.image_data.values():
-        told.append({"caption": i.caption, "size": list(i.image_size), "bucket": list(i.bucket_reso)})
+    sizes = {i.caption + str(i.bucket_reso): [list(i.image_size), list(i.bucket_reso), i.num_repeats]
+             for i in d.image_data.values()}
+    for k in range(len(d)):
+        batch = d[k]
+        image, caption = batch["images"][0], batch["captions"][0]
+        size, bucket, repeats = sizes[caption + str((image.shape[2], image.shape[1]))]
+        told.append({"caption": caption, "size": size, "bucket": bucket, "repeats": repeats,
+                     "flipped": batch["flippeds"], "mean": ((image + 1) * 127.5).mean(dim=(1, 2)).tolist()})
 print("TOLD " + json.dumps(told))
 """
+)
+_FINE = (
+    _VISION
+    + """
+import importlib.machinery, importlib.metadata, json, types
+root = os.path.join(os.environ["MIEN_PEERS"], "finetrainers")
+for name in ("finetrainers", "finetrainers.data"):  # without their __init__, which imports every model there is
+    package = types.ModuleType(name)
+    package.__path__ = [os.path.join(root, *name.split("."))]
+    sys.modules[name] = package
+sys.modules["wandb"] = types.ModuleType("wandb")
+sys.modules["wandb"].__spec__ = importlib.machinery.ModuleSpec("wandb", None)
+sys.modules["importlib_metadata"] = importlib.metadata
+import torchvision, torchvision.io
+if not hasattr(torchvision.io, "video_reader"):  # asked for its type alone
+    torchvision.io.video_reader = types.SimpleNamespace(VideoReader=type("VideoReader", (), {}))
+from finetrainers.data import dataset as d
+told = []
+for config in json.load(open("training.json"))["datasets"]:
+    made = d.initialize_dataset(config.pop("data_root"), config.pop("dataset_type"), streaming=True, infinite=False)
+    for s in d.wrap_iterable_dataset_for_preprocessing(made, "video", config):
+        told.append({"shape": list(s["video"].shape), "caption": s["caption"], "frames": s["_original_num_frames"],
+                     "size": [s["_original_width"], s["_original_height"]],
+                     "codes": ((s["video"] + 1) * 127.5).round().byte()[:, :, -20].permute(0, 2, 1).tolist()})
+drawn = list(d.ValidationDataset("validation.json")) if os.path.exists("validation.json") else []
+print("TOLD " + json.dumps({"rows": told, "validation": drawn}))
+"""
+)
 
 
-def told(checkout: str, source: str, program: str, folder: Path) -> list[dict]:
-    import json
-
+def told(checkout: str, source: str, program: str, folder: Path) -> Any:
     root = Path(os.environ.get("MIEN_PEERS", "")) / checkout / source
     if not os.environ.get("MIEN_PEERS") or not root.is_dir():
         pytest.skip(f"no checkout of {checkout}: set MIEN_PEERS to the folder that holds it")
-    path = os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join([str(root.resolve()), os.environ.get("PYTHONPATH", "")])
+    more = {"PYTHONPATH": path, "MIEN_PEERS": str(Path(os.environ["MIEN_PEERS"]).resolve()), "HF_HUB_OFFLINE": "1"}
+    more |= {"HF_DATASETS_CACHE": str(folder / "cache"), "XDG_CACHE_HOME": str(folder / "cache")}
     run = subprocess.run(
-        [sys.executable, "-c", program], cwd=folder, env=os.environ | {"PYTHONPATH": path}, capture_output=True,
-        text=True, check=False,
+        [sys.executable, "-c", program], cwd=folder, env=os.environ | more, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if "ModuleNotFoundError" in run.stderr:
         pytest.skip(f"{checkout} needs a package that is not here: {run.stderr.strip().splitlines()[-1]}")
@@ -71,6 +128,15 @@ def told(checkout: str, source: str, program: str, folder: Path) -> list[dict]:
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
     held = studio(tmp_path_factory.mktemp("p"), {"a": {}, "b": {}}, recipe=BRIEF)
+    yield held
+    held.close()
+
+
+@pytest.fixture(scope="module")
+def shapes(tmp_path_factory):
+    """Two films of different shapes, hence of two buckets."""
+    films = {"a": {}, "b": {"recipe": Recipe(1.5, 16, 320, 256, sound=False)}}
+    held = studio(tmp_path_factory.mktemp("q"), films, recipe=BRIEF)
     yield held
     held.close()
 
@@ -88,11 +154,60 @@ def test_musubi_reads_every_film_with_its_caption(project, tmp_path):
     assert sorted(r["caption"] for r in rows) == captions
 
 
-def test_sd_scripts_reads_every_picture_in_its_bucket(project, tmp_path):
-    captions = written(project, "sd-scripts", tmp_path)
+def test_sd_scripts_trains_on_every_picture_in_its_bucket_as_it_was_written(shapes, tmp_path):
+    captions = written(shapes, "sd-scripts", tmp_path)
     rows = told("sd-scripts", ".", _SD, tmp_path)
     assert sorted(r["caption"] for r in rows) == captions
-    assert all(r["size"] == r["bucket"] == [256, 256] for r in rows)
+    assert sorted(r["size"] for r in rows) == [[256, 256], [288, 224]]
+    assert all(r["size"] == r["bucket"] and r["repeats"] == 1 and r["flipped"] == [False] for r in rows)
+    files = [cv2.imread(str(p))[:, :, ::-1] for p in (tmp_path / "media").rglob("*.png")]
+    means = {(f.shape[1], f.shape[0]): f.mean(axis=(0, 1)) for f in files}
+    for row in rows:
+        assert np.allclose(row["mean"], means[tuple(row["size"])], atol=0.5)
+
+
+def test_sd_scripts_refuses_a_key_it_does_not_know(shapes, tmp_path):
+    """The check above is one that fails: its schema is asked, not passed by."""
+    written(shapes, "sd-scripts", tmp_path)
+    config = tmp_path / "dataset.toml"
+    config.write_text(config.read_text().replace("num_repeats", "num_repeat"))
+    with pytest.raises(AssertionError, match="extra keys not allowed"):
+        told("sd-scripts", ".", _SD, tmp_path)
+
+
+def test_finetrainers_reads_every_frame_of_every_film_with_its_caption(shapes, tmp_path):
+    BY_NAME["finetrainers"].write(job(shapes), tmp_path)
+    lines = [json.loads(x) for x in (tmp_path / "media" / "metadata.jsonl").read_text().splitlines()]
+    read = told("finetrainers", ".", _FINE, tmp_path)
+    rows = read["rows"]
+    assert sorted(r["caption"] for r in rows) == sorted(x["caption"] for x in lines)
+    assert sorted(r["shape"] for r in rows) == [[17, 3, 224, 288], [17, 3, 256, 256]]
+    for row in rows:
+        assert [row["frames"], 3, *row["size"][::-1]] == row["shape"]  # no frame left out, nothing enlarged
+    (name,) = [x["file_name"] for x in lines if "256x256" in x["file_name"]]
+    with av.open(str(tmp_path / "media" / name)) as film:
+        frames = [f.to_ndarray(format="rgb24")[-20] for f in film.decode(video=0)]
+    (row,) = [r for r in rows if r["size"] == [256, 256]]
+    assert np.abs(np.array(row["codes"], int) - np.array(frames, int)).mean() < 2
+    assert read["validation"] == []
+
+
+def test_finetrainers_draws_what_is_kept_for_validation(shapes, tmp_path):
+    held = job(shapes)
+    first = sorted(held.splits.of)[0]
+    BY_NAME["finetrainers"].write(
+        replace(held, splits=replace(held.splits, of={**held.splits.of, first: "validation"})), tmp_path
+    )
+    read = told("finetrainers", ".", _FINE, tmp_path)
+    (clip,) = [
+        r
+        for r in map(json.loads, (tmp_path / "records" / "clips.jsonl").read_text().splitlines())
+        if r["split"] == "validation"
+    ]
+    (row,) = read["validation"]
+    assert row["prompt"] == row["caption"] == clip["captions"][0]
+    assert (row["num_frames"], [row["width"], row["height"]]) == (clip["frames"], clip["size_px"])
+    assert len(read["rows"]) == 1
 
 
 @pytest.mark.parametrize(("trainer", "builder", "column"), [("diffusers", "imagefolder", "text"),

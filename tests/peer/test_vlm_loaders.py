@@ -123,9 +123,10 @@ def test_trainers_of_their_own_folder_read_conversations(made, tmp_path, name, p
     rows = [json.loads(line[3:]) for line in done.stdout.splitlines() if line.startswith("ROW")]
     ending = "*.json" if name == "llama-factory" else "*.jsonl"
     split = [p for p in out.glob(ending) if p.stem in ("train", "validation", "test")]
-    written = [
-        row for p in split for row in (json.loads(p.read_text()) if p.suffix == ".json" else map(json.loads, p.open()))
-    ]
+    written: list[dict] = []
+    for path in split:
+        text = path.read_text(encoding="utf-8")
+        written += json.loads(text) if path.suffix == ".json" else map(json.loads, text.splitlines())
     assert len(rows) == len(written)
     assert all(question.count("<video>") == len(videos) == 1 for question, _, videos in rows)
     assert sum(answer.startswith("<think>") for _, answer, _ in rows) == 2
