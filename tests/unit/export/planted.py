@@ -137,6 +137,7 @@ def _boxes(clip: Clip, t_us: np.ndarray) -> dict[str, Any]:
     n = len(t_us) - 1
     data: dict[str, Any] = {"t_us": t_us[:n], "track": np.zeros(n, np.int32), "score": np.full(n, 0.9, np.float32)}
     data["label"] = ["face"] * n
+    data["measured"] = np.arange(n) != 1
     data |= {k: np.full(n, v, np.float32) for k, v in zip(("x1", "y1", "x2", "y2"), (160, 90, 700, 270), strict=True)}
     data |= {f"p{i}{axis}": np.full(n, 200.0 + i, np.float32) for i in range(5) for axis in "xy"}
     data["p4x"] = np.full(n, np.nan, np.float32)

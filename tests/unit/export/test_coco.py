@@ -24,6 +24,7 @@ def test_boxes_are_scaled_to_the_sources_frame_and_cut_to_it(document):
     assert first["keypoints"] == [400, 400, 2, 402, 402, 2, 404, 404, 2, 406, 406, 2, 0, 0, 0]
     assert first["num_keypoints"] == 4
     assert first["track_id"].startswith("track-")
+    assert [a["measured"] for a in document["annotations"][:3]] == [True, False, True], "the second was interpolated"
 
 
 def test_images_are_references_to_all_analysed_frames(document):

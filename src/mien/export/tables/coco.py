@@ -134,6 +134,7 @@ def _annotation(box: dict[str, Any], width: int, height: int, categories: dict[s
         "iscrowd": 0,
         "score": round(box["score"], 4),
         "track_id": box["track_id"],
+        "measured": box.get("measured", True),
     }
     if "p0x" in box:
         points: list[float] = []
@@ -152,7 +153,8 @@ def _boxes(scope: Scope, rows: ClipRows, kind: str) -> Iterator[dict[str, Any]]:
         return
     size = _frame_px(held)
     allowed = {t.id for t in rows.tracks}
-    columns = ("t_us", "track", "score", "label", *BOX, *(POINTS if kind == "faces" else ()))
+    columns = ["t_us", "track", "score", "label", *BOX, *(POINTS if kind == "faces" else ())]
+    columns += [name for name in ("measured",) if name in held.column_names]
     named: dict[int, str] = {
         i: track_id(clip, "face" if kind == "faces" else "object", i) for i in set(held["track"].to_pylist()) if i >= 0
     }
