@@ -21,8 +21,10 @@ def main() -> int:
         print("usage: python -m bench NAME [args]\n" + "\n".join(f"  {n}" for n in names), file=sys.stderr)
         return 2
     name, args = sys.argv[1], sys.argv[2:]
-    lines = importlib.import_module(f"bench.{name}").main(args)
-    record(name, "python -m bench " + " ".join([name, *args]), lines)
+    module = importlib.import_module(f"bench.{name}")
+    lines = module.main(args)
+    part = args[0] if args and args[0] in getattr(module, "PARTS", ()) else ""
+    record(f"{name} {part}".strip(), "python -m bench " + " ".join([name, *args]), lines)
     return 0
 
 

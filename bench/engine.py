@@ -23,6 +23,7 @@ import numpy as np
 
 from bench.run import footage, noted, replay, subprocess_run
 
+PARTS = ("speed", "hour", "many")
 SIZES = ((640, 360), (1920, 1080))
 FPS = 5.0
 USED = frozenset(
