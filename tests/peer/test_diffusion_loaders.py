@@ -1,5 +1,5 @@
 """Trainers' own loaders read what is exported. `MIEN_PEERS`: a folder of checkouts (`musubi-tuner`, `sd-scripts`) and
-of what they need (docs/training-data.md); finetrainers is a package with an older `datasets`, in `finetrainers` of it.
+of packages (docs/training-data-studio.md): `diffusion` has what they need, `finetrainers` that one and its `datasets`.
 
 Their code is run where it lies, in a process of its own, and never copied.
 """
@@ -43,7 +43,7 @@ print("TOLD " + json.dumps(told))
 # torchvision's wheel is built for another torch than that without CUDA; its transforms need no more than these names.
 _VISION = """
 import os, sys, torch
-sys.path.append(os.environ["MIEN_PEERS"])
+sys.path.append(os.path.join(os.environ["MIEN_PEERS"], "diffusion"))
 ops = torch.library.Library("torchvision", "DEF")
 for name in ("nms", "qnms"):
     ops.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
 from mien.core import US, MienError
 from mien.export.preview.frames import png, sheet, strips
+from mien.export.preview.talks import TALKS, told
 from mien.export.selection.folder import staging, write_text
 from mien.export.trainers import Job, Trainer
 
@@ -19,7 +19,11 @@ _PAGE = """<!doctype html>
 body{font:15px/1.45 system-ui,sans-serif;margin:2rem auto;max-width:70rem;padding:0 1rem;color:#222;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .8rem .25rem 0;text-align:left;vertical-align:top}
 th{border-bottom:1px solid #bbb}.n{text-align:right}code{font-size:13px}img{display:block;max-width:100%}
-.clip{border-top:1px solid #ddd;padding:1rem 0}.note{background:#fff6dd;padding:.4rem .8rem}pre{white-space:pre-wrap}
+.clip{border-top:1px solid #ddd;padding:1rem 0}
+.strip{display:flex;gap:.5rem;overflow-x:auto}figure{margin:0;min-width:8rem;max-width:16rem}figcaption{font-size:12px}
+.ask{font-weight:600;margin:.8rem 0 .2rem}.say{white-space:pre-wrap;margin:.2rem 0 .2rem 1rem}.mask{opacity:.75}
+.out{opacity:.8}h3{margin:.2rem 0;font-size:1rem}meter{width:8rem;vertical-align:middle}
+.note{background:#fff6dd;padding:.4rem .8rem}
 @media(prefers-color-scheme:dark){body{background:#161616;color:#ddd}.note{background:#3a3114}}
 </style></head><body>
 <h1>{{ name }}: what will be trained</h1>
@@ -43,13 +47,13 @@ th{border-bottom:1px solid #bbb}.n{text-align:right}code{font-size:13px}img{disp
 <h2>Not in it</h2><table id="dropped"><tr><th>what<th>code<th>why</tr>
 {% for d in seen.dropped %}<tr><td>{{ d.what }}<td><code>{{ d.code }}</code><td>{{ d.reason }}</tr>{% endfor %}
 {% for w in withheld %}<tr><td>{{ w.what }}<td><code>{{ w.code }}</code><td>{{ w.reason }}</tr>{% endfor %}</table>
-{% else %}<pre>{{ raw }}</pre>{% endif %}
-</body></html>
+{% else %}
 """
+_END = "{% endif %}</body></html>"
 
 
 def write_preview(job: Job, trainer: Trainer, out: Path, *, force: bool = False) -> Path:
-    """Write the page into a folder; its path. Pictures only for models that make pictures, never in care.
+    """Write the page into a folder; its path. Pictures as they will be trained, and never of a project of care.
 
     Raises:
         MienError: `export.exists`, `export.not-writable`; of the trainer's plan.
@@ -57,7 +61,7 @@ def write_preview(job: Job, trainer: Trainer, out: Path, *, force: bool = False)
     from jinja2 import Environment
 
     look = getattr(trainer.preview, "seen", None)
-    drawn = trainer.track == "studio" and job.project.config.context != "care" and look is not None
+    drawn = job.project.config.context != "care"
     found: dict[str, Any] = trainer.preview(job)
     pictures: list[Any] = []
     if drawn and look is not None:
@@ -68,10 +72,12 @@ def write_preview(job: Job, trainer: Trainer, out: Path, *, force: bool = False)
                 continue
             clip |= {"picture": base64.b64encode(png(strip)).decode(), "fails": ""}
             pictures.append(strip)
-    raw = json.dumps(found, indent=1, ensure_ascii=False, default=str)
-    env = Environment(autoescape=True)
-    text = env.from_string(_PAGE).render(
-        name=trainer.name, line=trainer.line, seen=found, raw=raw, us=US, withheld=job.scope.withheld
+    wants = getattr(trainer.preview, "wants", None)
+    clips = [] if wants is None else list(told(job, wants, drawn=drawn))
+    text = (
+        Environment(autoescape=True)
+        .from_string(_PAGE + TALKS + _END)
+        .render(name=trainer.name, line=trainer.line, seen=found, clips=clips, us=US, withheld=job.scope.withheld)
     )
     with staging(out, force=force) as draft:
         write_text(draft / "index.html", [text])

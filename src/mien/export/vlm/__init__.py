@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from mien.export.trainers import Job, Trainer
-from mien.export.vlm.preview import preview
+from mien.export.vlm.media import ALL, SILENT, STILLS
+from mien.export.vlm.preview import of
 
 
 def _hf(job: Job, folder: Path) -> Mapping[str, int]:
@@ -55,12 +56,12 @@ def _webdataset(job: Job, folder: Path) -> Mapping[str, int]:
 
 TRAINERS: tuple[Trainer, ...] = (
     Trainer(
-        "hf", "care", "Hugging Face datasets: Parquet with media, and image, video and audio folders", _hf, preview
+        "hf", "care", "Hugging Face datasets: Parquet with media, and image, video and audio folders", _hf, of(ALL)
     ),
-    Trainer("trl", "care", "TRL: messages with pictures", _trl, preview),
-    Trainer("ms-swift", "care", "ms-swift: messages with video, sound and a loss scale per answer", _swift, preview),
-    Trainer("llama-factory", "care", "LLaMA-Factory: ShareGPT and dataset_info.json", _llama_factory, preview),
-    Trainer("qwen-vl", "care", "Qwen-VL's finetuning: conversations and entries for data_dict", _qwen, preview),
-    Trainer("axolotl", "care", "axolotl: messages of typed parts", _axolotl, preview),
-    Trainer("webdataset", "care", "WebDataset: tar shards with an index", _webdataset, preview),
+    Trainer("trl", "care", "TRL: messages with pictures", _trl, of(STILLS)),
+    Trainer("ms-swift", "care", "ms-swift: messages with video, sound and a loss scale per answer", _swift, of(ALL)),
+    Trainer("llama-factory", "care", "LLaMA-Factory: ShareGPT and dataset_info.json", _llama_factory, of(ALL)),
+    Trainer("qwen-vl", "care", "Qwen-VL's finetuning: conversations and entries for data_dict", _qwen, of(SILENT)),
+    Trainer("axolotl", "care", "axolotl: messages of typed parts", _axolotl, of(ALL)),
+    Trainer("webdataset", "care", "WebDataset: tar shards with an index", _webdataset, of(ALL)),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self, TextIO
@@ -80,7 +80,7 @@ class Book:
             for mask in ex.masks:
                 self._drop(ex, mask)
             said = list(talks(ex, self._job.terms.length))
-            mask = self._closed(ex, said)
+            mask = closed(ex, said, self._wants)
             media = Media()
             if mask is None:
                 try:
@@ -105,17 +105,6 @@ class Book:
                 "see why: mien export --for TRAINER OUT --preview",
             )
 
-    def _closed(self, ex: Example, said: list[Talk]) -> Mask | None:
-        kind = ex.rows.part.source.kind
-        barred = ex.barred("sound" if kind == "audio" else "picture")
-        if barred is not None:
-            return barred
-        if kind == "audio" and not self._wants.audio:
-            return Mask("sound", "", "media.no-picture", "this trainer takes no sound by itself")
-        if not said:
-            return Mask("reasoning", "", "example.nothing-to-learn", "neither its reasoning nor a state may be learnt")
-        return None
-
     def _drop(self, ex: Example, mask: Mask, *, clip: bool = False) -> None:
         what = "clip" if clip else mask.what
         row = {"stem": ex.stem, "split": ex.split, "what": what, "who": mask.who}
@@ -138,6 +127,19 @@ class Book:
                 "evidence.jsonl",
                 {**row, "claim_id": s.claim_id, "evidence_ids": list(s.evidence_ids), "thought": s.thought},
             )
+
+
+def closed(ex: Example, said: Sequence[Talk], wants: Wants) -> Mask | None:
+    """Why nothing is learnt of a clip; None where something is."""
+    kind = ex.rows.part.source.kind
+    barred = ex.barred("sound" if kind == "audio" else "picture")
+    if barred is not None:
+        return barred
+    if kind == "audio" and not wants.audio:
+        return Mask("sound", "", "media.no-picture", "this trainer takes no sound by itself")
+    if not said:
+        return Mask("reasoning", "", "example.nothing-to-learn", "neither its reasoning nor a state may be learnt")
+    return None
 
 
 def _path(ex: Example) -> str:

@@ -34,6 +34,9 @@ class Wants:
     audio: bool = True
 
 
+ALL, SILENT, STILLS = Wants(), Wants(audio=False), Wants(video=False, audio=False)
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """Files of one clip, by their paths within the folder. fps: of the video; times_us: of each picture."""

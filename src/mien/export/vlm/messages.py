@@ -9,7 +9,7 @@ from typing import Any
 from mien.export.selection.examples import Example
 from mien.export.trainers import Job
 from mien.export.vlm.book import Book, Rows
-from mien.export.vlm.media import Media, Wants
+from mien.export.vlm.media import STILLS, Media, Wants
 from mien.export.vlm.talks import Talk, asked, repeated
 
 UNDECIDED = "not decided"
@@ -18,7 +18,7 @@ UNDECIDED = "not decided"
 def write_trl(job: Job, folder: Path) -> Mapping[str, int]:
     """TRL's vision rows: `messages` with plain text and `images` (TRL 1.16 takes pictures only, and puts the
     placeholders in itself). Soft labels are repeated rows."""
-    with Book(job, folder, Wants(video=False, audio=False)) as book, Rows(folder) as rows:
+    with Book(job, folder, STILLS) as book, Rows(folder) as rows:
         for ex, media, said in book:
             for talk in repeated(said, job.terms.copies):
                 pair = [_said("user", talk.question), _said("assistant", talk.answer)]

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from typing import Any
 
 from mien.export.selection.examples import examples
 from mien.export.trainers import Job
+from mien.export.vlm.media import Wants
 from mien.export.vlm.talks import talks
 from mien.store.drawn import SPLITS
 
 SHOWN = 3  # clips told in full
+
+
+def of(wants: Wants) -> Callable[[Job], dict[str, Any]]:
+    """The preview of a trainer that takes these media; a page asks it for them."""
+
+    def shown(job: Job) -> dict[str, Any]:
+        return preview(job)
+
+    shown.wants = wants  # type: ignore[attr-defined]
+    return shown
 
 
 def preview(job: Job) -> dict[str, Any]:

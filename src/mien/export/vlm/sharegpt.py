@@ -13,7 +13,7 @@ from typing import Any
 from mien.export.selection.folder import write_text
 from mien.export.trainers import Job
 from mien.export.vlm.book import Book, Rows
-from mien.export.vlm.media import Wants
+from mien.export.vlm.media import SILENT, Wants
 from mien.export.vlm.messages import placeholders
 from mien.export.vlm.talks import Talk, repeated
 from mien.store.drawn import SPLITS
@@ -45,7 +45,7 @@ def write_llama_factory(job: Job, folder: Path) -> Mapping[str, int]:
 def write_qwen(job: Job, folder: Path) -> Mapping[str, int]:
     """qwen-vl-finetune: `SPLIT.json` with `image` (list) or `video` (path); `data_dict.json` holds the entries for its
     `data_dict`. It takes no sound."""
-    with Book(job, folder, Wants(audio=False)) as book, Rows(folder, array=True) as rows:
+    with Book(job, folder, SILENT) as book, Rows(folder, array=True) as rows:
         for ex, media, said in book:
             seen: dict[str, Any] = {"video": media.video} if media.video else {"image": list(media.images)}
             marks = "<video>\n" if media.video else "<image>\n" * len(media.images)
