@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
-from typing import Any, Literal, ParamSpec, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, ParamSpec, TypeVar, cast
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -27,6 +27,7 @@ COLUMN: dict[str, str] = {"scan": "wait", "wait": "wait", "decode": "decode", "l
 ALONE = {"clip": "", "load": "models"}  # the rows of what belongs to no stage; else it is the name
 SPLIT = ("stage", "model", "item")  # their own time is preprocess until the last call into the runtime, then post
 LEAST_NS = 50_000  # a shorter stretch of preprocess or post is counted, and not drawn
+ANOTHER_MACHINE_NS = 1_000_000_000  # clocks of one machine agree better than that
 KEEP = 50_000  # events between two drains: about 10 MB
 
 Note = tuple[str, str, int, int, int, str]
@@ -40,6 +41,7 @@ class Taken:
     Attributes:
         threads: names of the tracks. sums: (row, column) → ns; the column `calls` counts calls into a runtime.
         dropped: notes that found no room; their time is in the sums all the same.
+        zero_ns: the wall clock's time when the clock of the notes was 0; machines differ in it.
     """
 
     pid: int
@@ -48,6 +50,7 @@ class Taken:
     notes: list[Note]
     sums: dict[tuple[str, str], int]
     dropped: int
+    zero_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -62,6 +65,10 @@ class _Frame:
     mark: int  # since when nothing inside it is under way
     inside: bool = False  # whether a call into the runtime (or into a model) has been made in it
     others: int = 0  # ns of spans inside it
+
+
+def _zero_ns() -> int:
+    return time.time_ns() - time.monotonic_ns()
 
 
 class Watcher:
@@ -90,8 +97,12 @@ class Watcher:
         self._add([("count", name, 0, time.monotonic_ns(), round(1000 * value), "")])
 
     def absorb(self, taken: Taken | None) -> None:
-        """Keep what another process drained until this one is drained."""
+        """Keep what another process drained until this one is drained; what came from another machine, in our time."""
         if taken is not None:
+            apart = taken.zero_ns - _zero_ns()
+            if taken.zero_ns and abs(apart) > ANOTHER_MACHINE_NS:
+                notes = [(kind, name, track, start + apart, *rest) for kind, name, track, start, *rest in taken.notes]
+                taken = replace(taken, notes=cast("list[Note]", notes))
             with self._lock:
                 self._others.append(taken)
 
@@ -99,7 +110,7 @@ class Watcher:
         """What this process noted since the last time."""
         with self._lock:
             tracks = {i: name for i, (name, _) in enumerate(self._tracks, 1)}
-            made = Taken(os.getpid(), self._name, tracks, self._notes, self._sums, self._dropped)
+            made = Taken(os.getpid(), self._name, tracks, self._notes, self._sums, self._dropped, _zero_ns())
             self._notes, self._sums, self._dropped = [], {}, 0
         return made
 

@@ -34,6 +34,7 @@ from mien.pipeline.enrolling import add, assign, consent
 from mien.pipeline.forgetting import forget
 from mien.pipeline.rows import table
 from mien.store import StageResult, Store, arrays, canonical_dump
+from mien.store.revocation import root_key, source_key, subject_key, withdrawn_key
 
 SHAS = {name: name * 64 for name in "abc"}  # a: of P-mary-77 alone; b: of both; c: of P-john-12 alone
 GONE, STAYS = "P-mary-77", "P-john-12"
@@ -183,7 +184,12 @@ def test_a_forgotten_person_is_nowhere_and_nobody_else_has_changed(tmp_path):
     assert not project.store.stages_of(shared)
     revoked = json.loads((root / "revoked.json").read_text())
     assert list(revoked["releases"]) == ["rooms-1.0"]
-    assert len(revoked["subjects"]) == len(revoked["sources"]) == 1
+    assert revoked["releases"]["rooms-1.0"]["root_sha256"] == root_key("9" * 64)
+    names = (SHAS["a"], subject_key(GONE))  # digests under the root, and nothing that can be tried without it
+    assert set(revoked["withdrawn"]) == {withdrawn_key("9" * 64, name) for name in names}
+    assert not {"sources", "subjects"} & set(revoked)
+    for bare in (*names, source_key(SHAS["a"]), "9" * 64):
+        assert bare not in (root / "revoked.json").read_text()
     project.close()
     assert Project.open(root).config.fusion.people == {}
 

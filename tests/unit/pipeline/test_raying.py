@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.core import Clip, MienError, Source, Span
+from mien.core import Clip, MienError, Source, Span, probe
 from mien.pipeline.config import load
 from mien.pipeline.engine import raying
 from mien.pipeline.engine.desk import Desk, Hands
@@ -103,7 +103,9 @@ def test_without_ray_the_install_line_is_named(monkeypatch):
 class Scripted(Hands):
     """`poison` kills whoever begins it, `once` the first who does; the rest say who they are."""
 
-    def __init__(self, config, desk) -> None:
+    def __init__(self, config, desk, *, watched) -> None:
+        if watched:
+            probe.watch(probe.Watcher("actor"))
         self._desk = desk
         self._folder = Path(config.project.name)
 
@@ -115,7 +117,8 @@ class Scripted(Hands):
             if "clip-7" in names:
                 (self._folder / "mark").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return [{s: Done([os.getpid(), round_], {}, 1.0) for s in t.stages} for t in (task, *task.others)]
+        with probe.span("clip", task.clip.id):
+            return [{s: Done([os.getpid(), round_], {}, 1.0) for s in t.stages} for t in (task, *task.others)]
 
 
 @pytest.fixture
@@ -124,9 +127,11 @@ def crew(monkeypatch, tmp_path):
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     monkeypatch.setattr(raying, "Hands", Scripted)
     config, _ = load(None, {"project": {"context": "research", "name": str(tmp_path)}, "run": {"runner": "ray"}})
+    probe.watch(probe.Watcher())
     crew = raying.Rays(config, 2)
     yield crew
     crew.close()
+    probe.watch(None)
 
 
 def through(crew, tasks: list[ClipTask]) -> dict[str, Finished]:
@@ -150,6 +155,10 @@ def test_deaths_of_actors_lose_nothing_and_the_end_of_ray_is_a_failure_that_can_
         errors = [o for o in finished.outcomes.values() if isinstance(o, MienError)]
         assert bool(errors) == (name == "clip-4"), name
         assert all(e.code == "engine.worker-died" and e.retryable for e in errors)
+    assert probe.watcher is not None
+    noted = [(t.name, note) for t in probe.watcher.drain_all() for note in t.notes if note[0] == "clip"]
+    assert {name for name, _ in noted} == {"actor"}, "the time of actors comes back with what they did"
+    assert {note[1] for _, note in noted} == set(found) - {"clip-4"}
     whole = [f.outcomes["motion"].records for n, f in found.items() if n != "clip-4"]
     assert len({pid for pid, _ in whole}) > 2, "two workers, and those that took the place of the dead"
     assert {round_ for _, round_ in whole} == {0}

@@ -122,7 +122,7 @@ def test_everything_else_being_equal_the_picture_decides():
 
 def test_where_people_rush_it_looks_at_every_other_frame_and_holds_who_it_lost():
     scene = Scene(lambda k: [10 * k])
-    pose, records, held = run(scene, objects_every=2)
+    pose, records, _ = run(scene, objects_every=2)
     looked = sorted(scene.shown)
     assert max(np.diff(looked)) == 2, "never fewer"
     assert len(looked) <= N / 2 + 4, "and hardly more"

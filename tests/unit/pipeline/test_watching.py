@@ -104,6 +104,19 @@ def test_spans_of_other_processes_come_into_table_and_trace(tmp_path):
     assert [e["pid"] for e in events if e["ph"] == "X"] == [4711]
 
 
+def test_spans_of_another_machine_are_told_in_our_time():
+    here, far = probe.Watcher(), 3_000_000_000_000
+    ours = probe.Watcher("same machine").drain()
+    note = ("stage", "faces", 1, 500, 70, "clip-a")
+    for zero_ns in (ours.zero_ns, ours.zero_ns + far):
+        here.absorb(probe.Taken(1, "actor", {}, [note], {}, 0, zero_ns))
+    _, same, other = here.drain_all()
+    assert same.notes == [note]
+    (moved,) = other.notes
+    assert abs(moved[3] - 500 - far) < 1_000_000, "a second there is a second here, three thousand seconds later"
+    assert moved[4:] == note[4:]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
 @pytest.mark.parametrize("name", ["t.json", "t.json.gz"])
 def test_a_full_disk_ends_the_trace_and_not_the_run(tmp_path, name):

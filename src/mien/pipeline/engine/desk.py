@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import pickle
+import platform
 from typing import Any
 
-from mien.core import MienError
+from mien.core import MienError, probe
 from mien.pipeline.config import Config
 from mien.pipeline.engine.process import TRIES
 from mien.pipeline.engine.task import ClipTask, Outcome
@@ -67,19 +69,21 @@ class Desk:
 class Hands:
     """An actor that does one task at a time, with the same hand as a worker of the process crew."""
 
-    def __init__(self, config: Config, desk: Any) -> None:
+    def __init__(self, config: Config, desk: Any, *, watched: bool = False) -> None:
         from mien.pipeline.engine.hand import Hand
         from mien.pipeline.engine.heap import one_heap
         from mien.pipeline.stack import Stack
 
         one_heap()
+        if watched:
+            probe.watch(probe.Watcher(f"actor {os.getpid()} on {platform.node()}"))
         self._desk, self._round = desk, 0
         self._hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False)
         with contextlib.suppress(MienError):  # said again by the first task that needs the model
             self._hand.prepare()
 
     def __call__(self, batch: Any) -> Any:
-        """In: a table with one row (number, clip, task). Out: number and pickled `Answer`."""
+        """In: a table with one row (number, clip, task). Out: number and, pickled, `Answer` and its spans."""
         import pyarrow as pa
         import ray
 
@@ -88,7 +92,9 @@ class Hands:
         if packed:  # else it was done before, and is asked for again
             round_, task = pickle.loads(packed)  # noqa: S301 - from the runner that started this actor
             answer = self._answer(round_, task, ray.get(self._desk.begin.remote(number)))
-        return pa.table({"number": [number], "answer": pa.array([pickle.dumps(answer)], pa.binary())})
+        return pa.table(
+            {"number": [number], "answer": pa.array([pickle.dumps((answer, probe.drained()))], pa.binary())}
+        )
 
     def _answer(self, round_: int, task: ClipTask, time: int) -> Answer:
         tasks = (task, *task.others)

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from mien.core import MienError
+from mien.core import MienError, probe
 from mien.core.errors import missing_extra
 from mien.pipeline.config import Config
 from mien.pipeline.engine.desk import Answer, Desk, Hands
@@ -215,7 +215,7 @@ class Rays:
         with DataContext.current(context):
             return read_datasource(Tasks(), override_num_blocks=1, num_cpus=0).map_batches(
                 Hands,
-                fn_constructor_kwargs={"config": config, "desk": desk},
+                fn_constructor_kwargs={"config": config, "desk": desk, "watched": probe.watcher is not None},
                 batch_size=1,
                 batch_format="pyarrow",
                 compute=ActorPoolStrategy(size=self._most, max_tasks_in_flight_per_actor=TABLE),
@@ -241,7 +241,9 @@ class Rays:
         if task is None:
             return []  # done twice
         self._desk.clear.remote(number, min(self._tasks, default=self._next))
-        answer: Answer = pickle.loads(packed)  # noqa: S301 - from an actor that we started
+        said: tuple[Answer, probe.Taken | None] = pickle.loads(packed)  # noqa: S301 - from an actor that we started
+        answer, spans = said
+        probe.absorb(spans)
         if answer is None:
             for each in (replace(task, others=()), *task.others):
                 self.give(each)

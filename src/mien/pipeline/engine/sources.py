@@ -16,6 +16,7 @@ from mien.pipeline.engine.hand import DIED, limits_of, present
 from mien.pipeline.inputs import Entry, Keeper, Pseudonyms, Refused
 from mien.pipeline.plan import cutting
 from mien.store import StageResult, Store
+from mien.store.forgotten import Forgotten
 
 log = logging.getLogger("mien")
 
@@ -43,6 +44,7 @@ class Sources:
     ) -> None:
         self._store, self._config, self._books, self._run_id = store, config, books, run_id
         self._prepare, self._settle = prepare, settle
+        self._forgotten = Forgotten(store.root)
         self._spool = Spool(store.root, config.run.spool_mb << 20)
         self._spooled: dict[str, Spooled | None] = {}
 
@@ -63,9 +65,10 @@ class Sources:
         """Hash and probe one file; its sha256. One that cannot be decoded is a failure row of its own.
 
         Raises:
-            MienError: `media.*` when it cannot even be read.
+            MienError: `media.*` when it cannot even be read; `input.forgotten`.
         """
         unit = hash_file(path)
+        self._forgotten.check(unit, path.name)
         key = digest("register", 1, unit, self._config.context)
         held = self._store.stage(unit, "register")
         if held and held.key == key:
