@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,15 +13,29 @@ from mien.cli.talk import State, errors, give, say
 def forget(
     target: Annotated[str, typer.Argument(metavar="SUBJECT|SOURCE", help="A pseudonym, or a recording.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    lift: Annotated[
+        bool, typer.Option("--lift", help="Let a FILE that was forgotten be given again; nothing is removed.")
+    ] = False,
+    by: Annotated[str, typer.Option("--by", help="With --lift: who answers for it, kept in the log.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable output.")] = False,
 ) -> None:
-    """Erase everything of a person or a recording. Killed midway, the same command finishes it."""
+    """Erase everything of a person or a recording. Killed midway, the same command finishes it.
+
+    A recording that was forgotten is refused when it is given again, until somebody lifts that: FILE --lift --by NAME.
+    """
     from mien.pipeline import Project
     from mien.pipeline.forgetting import forget as work
+    from mien.pipeline.forgetting import lift as lifted
 
     with errors():
         project = Project.open(State.folder)
         try:
+            if lift:
+                lifted(project, Path(target), by)
+                if as_json:
+                    give({"lifted": target})
+                say(f"{target} may be given again: mien run {target}")
+                return
             receipt = work(project, target, dry_run=dry_run)
         finally:
             project.close()

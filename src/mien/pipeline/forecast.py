@@ -27,6 +27,7 @@ from mien.pipeline.stack import Stack
 from mien.pipeline.stale import State, states_of, values_of
 from mien.policy import WAITING_MESSAGE
 from mien.store import Store
+from mien.store.forgotten import Forgotten
 
 ORDER = ("to do", "failed", "waiting", "done", "off")  # the most urgent first
 _RUNTIMES = {".tflite": ("ai_edge_litert", "litert")}  # file of a model → (package, extra) that it needs
@@ -195,6 +196,7 @@ def _probed(
         return InputForecast(name, "rejected", "", 0.0, error.code, error.message, error.hint), None
     try:
         sha = hash_file(entry)
+        Forgotten(store.root).check(sha, entry.name)
         held = store.stage(sha, "register")
         if held and held.state == "failed" and held.key == digest("register", 1, sha, config.context):
             raise MienError(held.code or "media.unreadable", f"{entry.name} was refused before", "mien status says why")

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.core import UNASSIGNED, Clip, Item, MienError, Source, Subject, Track, label_key
+from mien.core import UNASSIGNED, Clip, Item, MienError, Source, Subject, Track, digest, label_key
 from mien.core.records import Consent
 from mien.fusion import FusionConfig, learned
+from mien.media import hash_file
 from mien.pipeline.config import load
 from mien.pipeline.engine.books import utc_now
 from mien.pipeline.enrolling import source_of
@@ -25,6 +26,7 @@ from mien.pipeline.people import Marks, now
 from mien.pipeline.project import Project
 from mien.store import Store, drawn, durable, erasure, revocation
 from mien.store.erasure import Plan
+from mien.store.forgotten import Forgotten
 from mien.store.log import Registered
 
 REVOKED = "revoked.json"
@@ -86,6 +88,23 @@ def forget(project: Project, target: str, *, dry_run: bool = False, after: Calla
         return _carried(store, name, plan, originals, after)
 
 
+def lift(project: Project, given: Path, by: str) -> None:
+    """Let a recording that was forgotten be taken in again: somebody answers for it, and the log says so.
+
+    Raises:
+        MienError: `forget.not-forgotten`, `forget.in-memory`, `people.no-recorder`; `media.*` where it cannot be read.
+    """
+    if project.root is None:
+        raise MienError("forget.in-memory", "a project in memory keeps nothing")
+    if not by.strip():
+        raise MienError("people.no-recorder", "who lifts this must be said", "--by C1, a name or pseudonym")
+    sha = hash_file(given)
+    with Store(project.root, write=True) as store:
+        if not Forgotten(project.root).lift(sha):
+            raise MienError("forget.not-forgotten", f"{given.name} was not forgotten here", "give it: mien run FILE")
+        store.note("lift", {"source": sha, "by": by.strip()}, utc_now())
+
+
 def _carried(store: Store, name: str, plan: Plan, originals: Sequence[str], after: Callable[[str], None]) -> Receipt:
     """Carry a plan out, from wherever it stopped."""
     root = store.root
@@ -97,6 +116,8 @@ def _carried(store: Store, name: str, plan: Plan, originals: Sequence[str], afte
     if plan.subjects:
         _unlearn(root, plan.subjects)
     _redrawn(store, root, plan)
+    if plan.sources:
+        Forgotten(root).remember(plan.sources)
     _revoke(root, plan)
     after("revoked")
     gone = erasure.rows(store, plan)
@@ -147,7 +168,7 @@ def _of_subject(store: Store, root: Path, context: Any, who: str) -> tuple[Plan,
     items = [i for i in store.all(Item) if i.subject_id == who]
     theirs = {sha for i in items for sha in i.source_shas}
     for source in store.all(Source):
-        named, clips = set[str](), list[str]()
+        named, clips = {a.subject_id for a in marks.assigned(source.sha256)}, list[str]()
         for clip in store.all(Clip, "source_sha = ?", (source.sha256,)):
             cast = marks.cast(clip)
             said = {*cast.who.values(), cast.alone} - {""}
@@ -189,7 +210,7 @@ def _plan(
             continue
         if r.kind == "release":
             revoked.append((Path(r.path).name, r.sha256))
-        if Path(r.path).is_absolute() or r.kind == "adapter":
+        if "://" in r.path or Path(r.path).is_absolute() or r.kind == "adapter":
             outside.append(f"{r.kind} {r.path}")
         else:
             inside.add(r.path)
@@ -254,7 +275,9 @@ def _redrawn(store: Store, root: Path, plan: Plan) -> None:
         return
     terms = load(root)[0].splits
     marks = [f"subject:{s}" for s in plan.subjects] + [f"source:{s}" for s in plan.sources]
-    marks += [f"item:{u}" for u in plan.units]
+    marks += [f"item:{u}" for u in plan.units]  # as they were called before they were made of content
+    shared = [i.source_shas for i in store.all(Item) if len(i.source_shas) > 1]
+    marks += [f"item:{digest(sorted(shas))}" for shas in shared if not set(plan.sources).isdisjoint(shas)]
     others = [s.sha256 for s in store.all(Source)] if plan.sources else []
     marks += [f"copy:{a}:{b}" for s in plan.sources for o in others for a, b in ((s, o), (o, s))]
     try:
@@ -266,15 +289,19 @@ def _redrawn(store: Store, root: Path, plan: Plan) -> None:
 
 
 def _revoke(root: Path, plan: Plan) -> None:
-    """Add to the project's list of revocations, which names nobody (`mien.store.revocation`)."""
+    """Add to the project's list of revocations, which names nobody (`mien.store.revocation`), and to copies of its
+    releases that lie elsewhere on this machine: each gets what concerns it."""
     if not (plan.subjects or plan.sources):
         return  # it was written before the kill
-    path = root / REVOKED
-    at = utc_now()
-    releases = {label: revocation.Revoked(sha, "withdrawal", at) for label, sha in plan.revoked}
-    made = revocation.Revocations(
-        releases,
-        frozenset(revocation.source_key(s) for s in plan.sources),
-        frozenset(revocation.subject_key(s) for s in plan.subjects),
-    )
+    path, at = root / REVOKED, utc_now()
+    copies = [Path(where) for kind, _, where in (line.partition(" ") for line in plan.outside) if kind == "release"]
+    names = [*plan.sources, *map(revocation.subject_key, plan.subjects)]
+    made = revocation.Revocations(at_utc=at)
+    for label, sha in plan.revoked:
+        keys = frozenset(revocation.withdrawn_key(sha, name) for name in names)
+        mine = revocation.Revocations(
+            {label: revocation.Revoked(revocation.root_key(sha), "withdrawal", at)}, keys, at_utc=at
+        )
+        revocation.hand_on(copies, mine, sha)
+        made |= mine
     revocation.write(path, made | revocation.read([path]))

@@ -96,6 +96,26 @@ class Marks:
         the scope `analyse` is in force and no column's words refuse. Words of a table alone open nothing."""
         return affect_allowed(self._context, subject in self._enrolled)
 
+    def assigned(self, sha: str, span: Span | None = None) -> tuple[Assignment, ...]:
+        """The assignments in force over a recording, or over what of it touches a span, newest first. One is in force
+        where no newer one of its kind and place covers all of it that is asked about; `unassigned` takes back."""
+        found: list[Assignment] = []
+        over: list[Assignment] = []
+        for a in sorted(self._assigned.get(sha, ()), key=lambda a: (a.at_utc, a.id), reverse=True):
+            part = a.span if span is None else _common(a.span, span)
+            if part is None:
+                continue
+            if not any(b.kind == a.kind and b.zone == a.zone and _covers(b.span, part) for b in over):
+                found.append(a)
+            over.append(a)
+        return tuple(a for a in found if a.subject_id not in ("", UNASSIGNED))
+
+    def newest_session(self, sha: str) -> Assignment | None:
+        """The last word on whose a recording, or some part of it, is; None where it took one back."""
+        held = [a for a in self._assigned.get(sha, ()) if a.kind == "session"]
+        newest = max(held, key=lambda a: (a.at_utc, a.id), default=None)
+        return None if newest is None or newest.subject_id == UNASSIGNED else newest
+
     @property
     def anybody(self) -> bool:
         """Whether there is anybody whom affect models may look at."""
@@ -179,6 +199,16 @@ def subjects_of(store: Store, clip: Clip) -> dict[str, str]:
 
 def _mostly(outer: Span, inner: Span) -> bool:
     return outer.overlap_us(inner) >= LEAST_SHARE * max(1, inner.duration_us)
+
+
+def _covers(outer: Span, inner: Span) -> bool:
+    return outer.start_us <= inner.start_us and inner.end_us <= outer.end_us
+
+
+def _common(a: Span, b: Span) -> Span | None:
+    """What two spans have in common; a still picture's span has no length and lies in the other."""
+    start, end = max(a.start_us, b.start_us), min(a.end_us, b.end_us)
+    return Span(start, end) if start < end or (start == end and 0 in (a.duration_us, b.duration_us)) else None
 
 
 def _fits(said: Assignment, track: Track, beside: Sequence[Track]) -> bool:

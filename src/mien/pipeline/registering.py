@@ -33,6 +33,7 @@ def people_in(project: Project, sources: Collection[str]) -> set[str]:
     store, marks = project.store, Marks(project.store, project.config.context, now())
     found = {i.subject_id for i in store.all(Item) if not set(sources).isdisjoint(i.source_shas)}
     for sha in sources:
+        found |= {a.subject_id for a in marks.assigned(sha)}  # also of whom no detector found a track
         for clip in store.all(Clip, "source_sha = ?", (sha,)):
             cast = marks.cast(clip)
             found |= {*cast.who.values(), cast.alone}

@@ -91,6 +91,23 @@ def state(use: Use, words: Sequence[str | None], rows: Iterable[Consent], at: da
     return "yes" if all(NEEDS[use] in found for found in every) else "no"
 
 
+def told(words: Sequence[str | None], rows: Iterable[Consent], at: datetime) -> str:
+    """What is told of a person's consent where data go: scopes and their end, such as `export, train until 2027-06-30`.
+    Free words stay where they are: `in words` says that there are some. "" where nobody said anything."""
+    held = list(rows)
+    scopes = scopes_at(held, at)
+    listed = [found for w in words if (found := stated(w)) is not None]
+    if any(refused(w) for w in words):
+        return "refused"
+    if scopes is None and not listed:
+        return "in words" if any((w or "").strip() for w in words) else ""
+    every = ([scopes] if scopes is not None else []) + listed
+    names = ", ".join(s for s in _SCOPES if all(s in found for found in every)) or "nothing"
+    newest = max(held, key=lambda r: r.at_utc, default=None)
+    ends = moment(newest.expires_utc) if newest is not None and newest.expires_utc else None
+    return f"{names} until {ends:%Y-%m-%d}" if ends is not None and ends > at else names
+
+
 def permission(what: str, words: Sequence[str | None], rows: Iterable[Consent], at: datetime) -> Permission:
     """The consent's part of what is permitted with somebody's data. What nobody agreed to is never published; for the
     other uses it is named in the notice."""
@@ -110,7 +127,7 @@ def _why_no(
 ) -> tuple[str, str, str]:
     said = next((w for w in words if refused(w)), None)
     if said is not None:
-        return "consent.refused", what, f"its consent says {said!r}"
+        return "consent.refused", what, f"the consent of {what} says no"  # not its words: reasons leave, too
     if any(r.assent == "no" for r in rows):
         return "consent.no-assent", what, f"{what}: the person said no"
     if rows and not scopes_at(rows, at):

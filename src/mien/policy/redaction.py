@@ -1,8 +1,8 @@
 """Which parts of pictures and sound must be made unrecognisable before they leave. A plan, pure: others do the pixels.
 
-A face counts as seen between two detections and a little beyond them: one frame in between would undo the rest. Where
-no box tells where a person was, or one who said no may be heard, nothing helps but to leave the picture or the sound
-out: such a region has no boxes.
+A face counts as seen between two detections, a little before the first, and after the last until it is found again or
+the clip ends: one frame in between would undo the rest. Where no box tells where a person was, or one who said no may
+be heard, nothing helps but to leave the picture or the sound out: such a region has no boxes.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mien.core import Span, Track
+from mien.core import US, Span, Track
 from mien.policy.consent import State
 from mien.policy.uses import PolicyTerms
 
 Kind = Literal["face", "person", "picture", "sound"]
+Box = tuple[float, float, float, float]
 MARGIN = 0.2  # of a box's sides, added on each side: hair, ears, and the error of a detector
+GROWTH = 0.5  # of a box's sides, added on each side per second after it was lost: whoever it is may have moved
 HOLD_US = 500_000  # a box holds this long before its first and after its last detection
 LONGEST_GAP_US = 2_000_000  # between detections further apart than this, the whole track's extent is covered
 
@@ -77,6 +79,7 @@ def redactions(
     *,
     clip: Span,
     heard: Collection[str] = (),
+    places: Sequence[tuple[Span, Box, State]] = (),
 ) -> tuple[Region, ...]:
     """The regions of one clip that must not be recognised.
 
@@ -86,20 +89,30 @@ def redactions(
         boxes: track id → its detections; a track without any is covered by its extent, generously.
         terms: `redact` says which faces; `none` still covers people who said no.
         heard: ids of tracks whose voice may be in the sound.
+        places: where people said that somebody is, when, and whether that person agreed: covered as a face is, whether
+            or not a detector found anybody there.
 
     Returns:
         In order of time, then place. People who said no are covered whole (`person`) where a body is known. People
         about whom nothing was said are covered where somebody in view did agree (their agreement binds nobody else).
     """
     state: dict[str, State] = {t.id: consents.get(t.id, "unknown") for t in tracks}
-    somebody_agreed = "yes" in state.values()
+    somebody_agreed = "yes" in (*state.values(), *(said for _, _, said in places))
     made: list[Region] = []
+    for span, box, said in places:
+        reason, start, end = _why(said, terms, somebody_agreed), max(span.start_us, clip.start_us), span.end_us
+        if reason is not None and start < (end := min(end, clip.end_us)):
+            cover = np.array([_grown(np.array(box, np.float64))], np.float32)
+            made.append(Region(Span(start, end), "person", reason, np.array([start], np.int64), cover))
+    reasons = {t.id: _reason(t, state[t.id], terms, somebody_agreed) for t in tracks}
     for track in tracks:
-        reason = _reason(track, state[track.id], terms, somebody_agreed)
+        reason = reasons[track.id]
         if reason is None:
             continue
         held = boxes.get(track.id)
-        made.append(_region(track, held, clip, reason))
+        covered = [t for t in tracks if t.kind == track.kind and t.id != track.id and reasons[t.id] is not None]
+        same = [boxes[t.id] for t in covered if t.id in boxes]
+        made.append(_region(track, held, clip, reason, same))
         if reason == "consent.refused" and track.id in heard:
             made.append(Region(clip, "sound", reason))
     return tuple(sorted(made, key=lambda r: (r.span, r.kind, r.box.tobytes(), r.reason)))
@@ -108,16 +121,20 @@ def redactions(
 def _reason(track: Track, said: State, terms: PolicyTerms, somebody_agreed: bool) -> str | None:
     if track.kind == "object":
         return None
+    return _why(said, terms, somebody_agreed) if said == "no" or track.kind == "face" else None
+
+
+def _why(said: State, terms: PolicyTerms, somebody_agreed: bool) -> str | None:
     if said == "no":
         return "consent.refused"
-    if track.kind != "face" or terms.redact == "none":
+    if terms.redact == "none":
         return None
     if terms.redact == "all-faces":
         return "policy.all-faces"
     return "consent.not-stated" if said == "unknown" and somebody_agreed else None
 
 
-def _region(track: Track, held: Boxes | None, clip: Span, reason: str) -> Region:
+def _region(track: Track, held: Boxes | None, clip: Span, reason: str, same: Sequence[Boxes]) -> Region:
     kind: Kind = "person" if track.kind == "person" else "face"
     if held is None or not len(held.t_us):  # only the median box is known: nobody knows where it was meanwhile
         return Region(clip, "picture", reason)
@@ -130,7 +147,7 @@ def _region(track: Track, held: Boxes | None, clip: Span, reason: str) -> Region
     if reason == "consent.refused":  # also while they look away: wherever they are seen in this clip
         start, end, first, last = clip.start_us, clip.end_us, _union(box), _union(box)
     else:
-        start, end = max(clip.start_us, int(t[0]) - HOLD_US), min(clip.end_us, int(t[-1]) + HOLD_US)
+        start, end = max(clip.start_us, int(t[0]) - HOLD_US), clip.end_us
         first, last = _union(box[:1]), _union(box[-1:])
     times, rows = [start], [first]
     for i in range(len(t) - 1):
@@ -140,18 +157,51 @@ def _region(track: Track, held: Boxes | None, clip: Span, reason: str) -> Region
     times.append(int(t[-1]))
     rows.append(last)
     grown = np.array([_grown(r) for r in rows], np.float32)
+    if reason != "consent.refused":  # lost: somebody who turned away is still there, until they are found again
+        later, wider = _lost(int(t[-1]), last, end, same)
+        end = later[-1] if later else end
+        times, grown = [*times, *later[:-1]], np.concatenate([grown, wider])
     at = np.maximum(np.array(times, np.int64), start)
     kept = np.append(np.diff(at) > 0, True)  # of boxes of one instant, the last one
     return Region(Span(start, max(end, start + 1)), kind, reason, at[kept], grown[kept])
+
+
+def _lost(
+    since: int, box: NDArray[np.float64], end: int, same: Sequence[Boxes]
+) -> tuple[list[int], NDArray[np.float32]]:
+    """Where somebody may be after their last detection: a box that grows, every `HOLD_US`, until a detection of another
+    track of that kind lies in it, or to the end of the clip (clips end where shots do).
+
+    Returns:
+        Times from the second step on and the end; boxes of these times without the end.
+    """
+    times, wider = list[int](), list[NDArray[np.float64]]()
+    now = since + HOLD_US
+    while now < end:
+        cover = _grown(box, MARGIN + GROWTH * (now + HOLD_US - since) / US)
+        if any(_found(other, since, now, cover) for other in same):
+            break
+        times.append(now)
+        wider.append(cover)
+        now += HOLD_US
+    return [*times, min(now, end)], np.array(wider, np.float32).reshape(-1, 4)
+
+
+def _found(other: Boxes, since: int, now: int, cover: NDArray[np.float64]) -> bool:
+    """Whether a track begins after `since`, by `now`, with its middle in the cover: they are found again."""
+    if not len(other.t_us) or not since < int(other.t_us.min()) <= now:
+        return False
+    x1, y1, x2, y2 = other.box[int(np.argmin(other.t_us))].tolist()
+    return cover[0] <= (x1 + x2) / 2 <= cover[2] and cover[1] <= (y1 + y2) / 2 <= cover[3]
 
 
 def _union(box: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.concatenate([box[:, :2].min(axis=0), box[:, 2:].max(axis=0)])
 
 
-def _grown(box: NDArray[np.float64]) -> NDArray[np.float64]:
+def _grown(box: NDArray[np.float64], by: float = MARGIN) -> NDArray[np.float64]:
     x1, y1, x2, y2 = box.tolist()
-    w, h = MARGIN * (x2 - x1), MARGIN * (y2 - y1)
+    w, h = by * (x2 - x1), by * (y2 - y1)
     return np.clip([x1 - w, y1 - h, x2 + w, y2 + h], 0.0, 1.0)
 
 

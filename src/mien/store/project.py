@@ -374,15 +374,15 @@ class Store:
     # ------------------------------------------------------------ what left, and the log
 
     def register(
-        self, kind: str, path: Path, sources: Collection[str], subjects: Collection[str], sha256: str, at_utc: str
+        self, kind: str, path: Path | str, sources: Collection[str], subjects: Collection[str], sha256: str, at_utc: str
     ) -> None:
         """Note what left the project, or lies beside its record, so that it can be found when somebody withdraws.
 
         Works on a store that was opened for reading, too.
 
         Args:
-            kind: `export`, `report`, `release`, `adapter` or `profile`. path: the file or folder. sources, subjects:
-                whose data it holds. sha256: of its manifest, or of the file.
+            kind: `export`, `report`, `release`, `adapter` or `profile`. path: the file or folder, or an
+                address. sources, subjects: whose data it holds. sha256: of its manifest, or of the file.
         """
         where = self._told(path)
         with self._transaction() as db:
@@ -390,8 +390,10 @@ class Store:
             told = {"path": where, "sha256": sha256, "sources": sorted(set(sources)), "subjects": sorted(set(subjects))}
             log.append(db, kind, told, at_utc)
 
-    def _told(self, path: Path) -> str:
-        """A path within the project from its root, any other whole."""
+    def _told(self, path: Path | str) -> str:
+        """A path within the project from its root, any other whole; an address as it is."""
+        if isinstance(path, str) and "://" in path:
+            return path
         whole = Path(os.path.abspath(path))
         root = None if self.root is None else Path(os.path.abspath(self.root))
         return str(whole.relative_to(root) if root is not None and whole.is_relative_to(root) else whole)

@@ -11,6 +11,8 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,6 +20,7 @@ import numpy as np
 
 from mien.core import MienError, Span, missing_extra
 from mien.store import revocation
+from mien.store.payloads import FREE, Marks, Payload, PayloadStream, torch_stream
 from mien.store.sealing import Finding, Manifest, Sealed, check, file_sha256, read_manifest
 
 EXAMPLES = "examples.jsonl"
@@ -56,6 +59,19 @@ class Media:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """One list of revocations that was read. `at_utc`: when it was written; "" where it does not say."""
+
+    where: str
+    at_utc: str
+
+    @property
+    def age_days(self) -> float | None:
+        """Days since it was written; None where it does not say."""
+        return revocation.age_days(self.at_utc)
+
+
+@dataclass(frozen=True, slots=True)
 class Released:
     """One example of a release: a clip.
 
@@ -83,13 +99,45 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStream:
-    """The examples of a release, one after another; nothing is kept. `skipped`: code → examples left out so far."""
+    """The examples of a release, one after another; nothing is kept.
+
+    `skipped`: code → examples left out so far. `lists`: the lists of revocations that were read, and how old they are.
+    """
 
     folder: Path
     manifest: Manifest
     revocations: revocation.Revocations
     split: str | None
+    lists: tuple[Listed, ...] = ()
     skipped: Counter[str] = field(default_factory=Counter)
+
+    def rows(self, path: str) -> PayloadStream:
+        """The rows of a file of the release ("trl/train.jsonl", "tables/claims.parquet", "hf/data/train.parquet"), without
+        those of examples that may not be handed out.
+
+        Raises:
+            MienError: `release.no-file`, `release.no-rows`, `release.changed`.
+        """
+        return _payload(self, path, self._marks())
+
+    def files(self, folder: str = "") -> tuple[Media, ...]:
+        """The pictures, clips, sounds and sidecars below a folder of the release that belong to examples that may be
+        handed out; files that belong to no one example are not among them."""
+        return _files_in(self, folder, self._marks())
+
+    def to_torch(self) -> Any:
+        """As `torch.utils.data.IterableDataset` of plain dictionaries; workers share the rows. Raises MienError
+        `install.missing-extra`."""
+        return torch_stream(_Flat(self))
+
+    def to_datasets(self) -> Any:
+        """As `datasets.IterableDataset`. Raises MienError `install.missing-extra`."""
+        return flat_datasets(self)
+
+    def _marks(self) -> Marks:
+        for _ in self._open_rows(marks := Marks()):
+            pass
+        return marks
 
     def __iter__(self) -> Iterator[Released]:
         """Raises MienError `release.changed` at the end where the list of examples is not the listed one."""
@@ -98,17 +146,20 @@ class ReleaseStream:
         for _, row in self._open_rows():
             yield _released(row, self.folder, files)
 
-    def _open_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(offset, row) of examples that may be handed out."""
+    def _open_rows(self, marks: Marks | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(offset, row) of examples that may be handed out; `marks` gets all of them."""
         sha, offset = hashlib.sha256(), 0
         with (self.folder / EXAMPLES).open("rb") as lines:
             for line in lines:
                 sha.update(line)
                 row = _parsed(line)
-                code = closed(row, self.manifest.context, self.manifest.use, self.revocations)
-                if code:
+                code = closed(row, self.manifest.context, self.manifest.use, self.revocations, self.manifest.root)
+                mine = self.split is None or row.get("split") == self.split
+                if marks is not None:
+                    marks.add(row, code if code or mine else None)
+                elif code:
                     self.skipped[code] += 1
-                elif self.split is None or row["split"] == self.split:
+                if mine and not code:
                     yield offset, row
                 offset += len(line)
         if sha.hexdigest() != _files(self.manifest)[EXAMPLES].sha256:
@@ -118,14 +169,29 @@ class ReleaseStream:
 class Release(Sequence[Released]):
     """The examples of a release by number. Only where each one's line begins is kept, not the lines.
 
-    `skipped`: code → how many examples were left out, and why.
+    `skipped`: code → how many examples were left out, and why. `lists`: the lists of revocations that were read, and
+    how old they are.
     """
 
     def __init__(self, stream: ReleaseStream) -> None:
         self.folder, self.manifest = stream.folder, stream.manifest
         self._at = np.fromiter((offset for offset, _ in stream._open_rows()), np.int64)
-        self.skipped = dict(stream.skipped)
-        self._files = _files(stream.manifest)
+        self.skipped, self.lists = dict(stream.skipped), stream.lists
+        self._stream, self._files = stream, _files(stream.manifest)
+        self._marked: Marks | None = None
+
+    def rows(self, path: str) -> Payload:
+        """As `ReleaseStream.rows`, by number."""
+        return Payload(_payload(self._stream, path, self._marks()))
+
+    def files(self, folder: str = "") -> tuple[Media, ...]:
+        """As `ReleaseStream.files`."""
+        return _files_in(self._stream, folder, self._marks())
+
+    def _marks(self) -> Marks:
+        if self._marked is None:
+            self._marked = self._stream._marks()
+        return self._marked
 
     def __len__(self) -> int:
         return len(self._at)
@@ -172,23 +238,62 @@ class Rows:
         return flat(self.release[int(index)])
 
 
+@dataclass(frozen=True, slots=True)
+class _Flat:
+    """Examples as plain dictionaries, one after another."""
+
+    stream: ReleaseStream
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from map(flat, self.stream)
+
+
+def flat_datasets(stream: ReleaseStream) -> Any:
+    """A stream as `datasets.IterableDataset`. Raises MienError `install.missing-extra`."""
+    try:
+        import datasets
+    except ImportError:
+        raise missing_extra("datasets", "datasets") from None
+    return datasets.IterableDataset.from_generator(_each, gen_kwargs={"held": _Flat(stream)})
+
+
+def _each(held: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    yield from held
+
+
+def _payload(stream: ReleaseStream, path: str, marks: Marks) -> PayloadStream:
+    file = _files(stream.manifest).get(path)
+    if file is None or path == EXAMPLES:
+        raise MienError(
+            "release.no-file", f"{stream.manifest.label} has no rows in {path!r}", "MANIFEST.json lists all"
+        )
+    return PayloadStream(Media(file, stream.folder).path, marks, path in FREE)
+
+
+def _files_in(stream: ReleaseStream, folder: str, marks: Marks) -> tuple[Media, ...]:
+    below = f"{folder.strip('/')}/" if folder.strip("/") else ""
+    held = (f for f in stream.manifest.files if f.path.startswith(below))
+    return tuple(Media(f, stream.folder) for f in held if marks.why_not({"file": f.path}) == "")
+
+
 @overload
 def load_release(
-    path: str | Path, *, split: str | None = None, revoked: str | Path | Iterable[str | Path] = (),
-    key: str | bytes | None = None, verify: bool = False, streaming: Literal[False] = False,
+    path: str | Path, *, split: str | None = None, revocations: str | Path | Iterable[str | Path] = (),
+    key: str | bytes | None = None, verify: bool = False, fetch: bool = False, streaming: Literal[False] = False,
 ) -> Release: ...  # fmt: skip
 @overload
 def load_release(
-    path: str | Path, *, split: str | None = None, revoked: str | Path | Iterable[str | Path] = (),
-    key: str | bytes | None = None, verify: bool = False, streaming: Literal[True],
+    path: str | Path, *, split: str | None = None, revocations: str | Path | Iterable[str | Path] = (),
+    key: str | bytes | None = None, verify: bool = False, fetch: bool = False, streaming: Literal[True],
 ) -> ReleaseStream: ...  # fmt: skip
 def load_release(
     path: str | Path,
     *,
     split: str | None = None,
-    revoked: str | Path | Iterable[str | Path] = (),
+    revocations: str | Path | Iterable[str | Path] = (),
     key: str | bytes | None = None,
     verify: bool = False,
+    fetch: bool = False,
     streaming: bool = False,
 ) -> Release | ReleaseStream:
     """Read a release: `load_release("releases/faces-1.0.0", split="train")`. Needs only the folder, and no torch.
@@ -196,11 +301,12 @@ def load_release(
     Args:
         path: the folder of the release.
         split: "train", "validation" or "test"; None: all.
-        revoked: more lists of revocations; those in and beside the folder and in the user's configuration are always
-            read. There is no way around them.
+        revocations: more lists of revocations; those in and beside the folder, in the user's configuration and at a
+            place on this machine that the manifest names are always read. There is no way around them.
         key: the public key that must have signed it: 32 bytes, or hex.
         verify: compare every file now. Else the manifest, its root, sizes and the list of examples are checked, and
             each medium when it is opened.
+        fetch: also ask the https address that the manifest names for its list, now; else nothing goes over a network.
         streaming: give an iterable that keeps nothing instead of a sequence.
 
     Raises:
@@ -212,9 +318,10 @@ def load_release(
     manifest, found = check(folder, wanted) if verify or wanted else read_manifest(folder)
     if found or manifest is None:
         raise _bad(found[0], len(found) - 1)
-    more = [revoked] if isinstance(revoked, (str, Path)) else list(revoked)
-    revocations = revocation.read([*revocation.beside(folder), *_there(more)])
-    refuse_revoked(manifest, revocations)
+    more = [revocations] if isinstance(revocations, (str, Path)) else list(revocations)
+    lists = lists_of(folder, manifest, _there(more), fetch=fetch)
+    joined = reduce(or_, (r for _, r in lists), revocation.Revocations())
+    refuse_revoked(manifest, joined)
     files = _files(manifest)
     for file in manifest.files:
         held = folder / file.path
@@ -225,8 +332,27 @@ def load_release(
     splits = manifest.about.get("splits", {})
     if split is not None and split not in splits:
         raise MienError("release.unknown-split", f"there is no split {split!r}", f"there are: {', '.join(splits)}")
-    stream = ReleaseStream(folder, manifest, revocations, split)
+    told = tuple(Listed(str(where), held.at_utc) for where, held in lists)
+    stream = ReleaseStream(folder, manifest, joined, split, told)
     return stream if streaming else Release(stream)
+
+
+def lists_of(
+    folder: Path, manifest: Manifest, more: Sequence[Path] = (), *, fetch: bool = False
+) -> list[tuple[Path | str, revocation.Revocations]]:
+    """Every list that speaks for a release: in and beside it, in the configuration, where its manifest says, and more.
+
+    Raises:
+        MienError: `release.revocation-unreadable`, also where one was to be fetched and could not be.
+    """
+    named = str(manifest.about.get("revocations", ""))
+    online = named.startswith("https://")
+    local = [folder / named] if named and not online else []
+    found: list[tuple[Path | str, revocation.Revocations]] = []
+    found += revocation.read_each(dict.fromkeys([*revocation.beside(folder), *local, *more]))
+    if online and fetch:
+        found.append((named, revocation.fetched(named)))
+    return found
 
 
 def refuse_revoked(manifest: Manifest, revocations: revocation.Revocations) -> None:
@@ -237,11 +363,11 @@ def refuse_revoked(manifest: Manifest, revocations: revocation.Revocations) -> N
         raise MienError("release.revoked", f"{manifest.label} was revoked: {gone.reason}", instead)
 
 
-def closed(row: dict[str, Any], context: str, use: str, revocations: revocation.Revocations) -> str:
+def closed(row: dict[str, Any], context: str, use: str, revocations: revocation.Revocations, root: str = "") -> str:
     """Why an example may not be handed out, as a code; "" where it may. What is missing or unclear is closed.
 
     Args:
-        context, use: of the release, as its manifest says.
+        context, use: of the release, as its manifest says. root: of the release; "": it is being built.
 
     Explicit pictures are never in a release, so that a score at the limit closes whatever the ages say.
     """
@@ -261,7 +387,7 @@ def closed(row: dict[str, Any], context: str, use: str, revocations: revocation.
         "gate.quarantined": score is not None and not (_scored(score) and score < EXPLICIT_LIMIT),
         "context.mixed": origin not in ("care", "research", "studio") or care or crossing,
         "consent.not-stated": consent != "stated" and (use == "publish" or consent != "not-stated"),
-        "release.withdrawn": revocations.skips([str(row["source"])], subjects),
+        "release.withdrawn": revocations.skips([str(row["source"])], subjects, root),
     }
     return next((code for code, holds in rules.items() if holds), "")
 

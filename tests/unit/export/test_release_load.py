@@ -15,7 +15,7 @@ from mien.core import MienError
 from mien.export import release
 from mien.policy import EXPLICIT_LIMIT
 from mien.store import released
-from mien.store.revocation import Revocations, Revoked, read, source_key, subject_key, write
+from mien.store.revocation import Revocations, Revoked, read, root_key, source_key, subject_key, write
 from mien.store.sealing import MANIFEST, Sealed, check, seal, walk
 
 
@@ -122,19 +122,19 @@ def test_a_revoked_release_is_not_loaded_wherever_the_list_lies(folder, tmp_path
         "given": tmp_path / "x",
     }
     listed = places[where] / "revoked.json"
-    by_root = Revocations({"renamed-9.9.9": Revoked(manifest.root, "withdrawn", "2026-02-01", "faces-1.0.1")})
+    by_root = Revocations({"renamed-9.9.9": Revoked(root_key(manifest.root), "withdrawn", "2026-02-01", "faces-1.0.1")})
     write(listed, by_root)
     given = [listed] if where == "given" else []
     with pytest.raises(MienError, match=r"release\.revoked.*\n.*faces-1\.0\.1"):
-        mien.load_release(folder, revoked=given)
+        mien.load_release(folder, revocations=given)
     assert check(folder)[1] == []  # still whole: revoked is not broken
     listed.write_text("{}")
     with pytest.raises(MienError, match=r"release\.revocation-unreadable"):
-        mien.load_release(folder, revoked=given)
+        mien.load_release(folder, revocations=given)
     listed.unlink()
     assert len(mien.load_release(folder)) == 2
     with pytest.raises(MienError, match=r"release\.revocation-unreadable"):
-        mien.load_release(folder, revoked=tmp_path / "typo.json")
+        mien.load_release(folder, revocations=tmp_path / "typo.json")
 
 
 def test_withdrawn_sources_and_people_are_skipped_and_counted(folder):
@@ -209,6 +209,6 @@ def test_lists_only_ever_add(tmp_path):
     write(two, Revocations(sources=frozenset("y"), subjects=frozenset("s")))
     assert read([one, two, tmp_path / "none.json"]) == read([two, one])
     assert json.loads(one.read_text()) == {
-        "version": 1, "sources": ["x"], "subjects": [],
-        "releases": {"a-1.0.0": {"root": "0", "reason": "why", "at_utc": "t"}},
+        "version": 2, "at_utc": "", "withdrawn": [], "sources": ["x"],
+        "releases": {"a-1.0.0": {"root_sha256": "0", "reason": "why", "at_utc": "t"}},
     }  # fmt: skip

@@ -19,7 +19,7 @@ SOME = ("MIT", "CC0-1.0", "CC-BY-4.0", "CC-BY-SA-4.0", "CC-BY-NC-4.0", "CC-BY-ND
 
 
 def one(licence: str | None, role: str = "recording", **policy: object) -> Permission:
-    return permitted([Ingredient(role, "x", licence)], PolicyTerms(**policy))  # type: ignore
+    return permitted([Ingredient(role, "x", licence)], PolicyTerms.model_validate(policy))
 
 
 ALL, NOT_PUBLIC, INSIDE, LOOK = set(USES), {"view", "train", "share"}, {"view", "train"}, {"view"}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,11 +17,11 @@ CLIP = Span(1_000_000, 9_000_000)
 
 
 def terms(redact: str = "faces-without-consent", **more: str) -> PolicyTerms:
-    return PolicyTerms(redact=redact, **more)  # type: ignore
+    return PolicyTerms.model_validate({"redact": redact, **more})
 
 
-def track(name: str, kind: str = "face") -> Track:
-    return Track(name, "clip", kind, kind, CLIP, (0.1, 0.1, 0.2, 0.2), 9)  # type: ignore
+def track(name: str, kind: Literal["face", "person", "object"] = "face") -> Track:
+    return Track(name, "clip", kind, kind, CLIP, (0.1, 0.1, 0.2, 0.2), 9)
 
 
 def boxes(*rows: tuple[int, float, float]) -> Boxes:
@@ -59,7 +61,7 @@ def test_whose_face_is_covered(said, redact, covered):
 def test_a_box_is_covered_with_a_margin_and_on_its_way():
     moving = {"a": boxes((2_000_000, 0.2, 0.2), (3_000_000, 0.5, 0.4))}
     (region,) = redactions((A,), {}, moving, terms("all-faces"), clip=CLIP)
-    assert region.span == Span(1_500_000, 3_500_000)
+    assert region.span == Span(1_500_000, CLIP.end_us)  # half a second before, and after to the end of the clip
     assert region.at(1_400_000) is None
     x1, y1, x2, y2 = region.at(2_500_000) or (1, 1, 0, 0)
     assert (x1, y1) < (0.2, 0.2)
@@ -67,6 +69,35 @@ def test_a_box_is_covered_with_a_margin_and_on_its_way():
     far = {"a": boxes((2_000_000, 0.2, 0.2), (7_000_000, 0.5, 0.4))}
     (region,) = redactions((A,), {}, far, terms("all-faces"), clip=CLIP)
     assert np.allclose(region.at(5_000_000) or (), (0.12, 0.14, 0.68, 0.56), atol=0.05)
+
+
+def test_who_is_lost_stays_covered_and_wider_until_they_are_found_again():
+    lost = boxes((2_000_000, 0.4, 0.4), (3_000_000, 0.4, 0.4))
+    (region,) = redactions((A,), {}, {"a": lost}, terms("all-faces"), clip=CLIP)
+    held = [region.at(t) or (0, 0, 0, 0) for t in (3_000_000, 4_000_000, 6_000_000, 8_999_999)]
+    widths = [x2 - x1 for x1, _, x2, _ in held]
+    assert widths == sorted(widths)
+    assert widths[0] < widths[1] < widths[2]
+    near, far = boxes((5_000_000, 0.45, 0.4)), boxes((5_000_000, 0.0, 0.9))
+    for again, ends in ((near, 5_000_000), (far, CLIP.end_us)):
+        found = redactions((A, B), {}, {"a": lost, "b": again}, terms("all-faces"), clip=CLIP)
+        first = next(r for r in found if r.span.start_us == 1_500_000)
+        assert first.span.end_us == ends
+        assert all(any(r.at(t) for r in found) for t in range(1_500_000, CLIP.end_us, 100_000))
+    # Somebody who agreed and steps in front is not the one who was lost.
+    (region,) = redactions((A, B), {"b": "yes"}, {"a": lost, "b": near}, terms(), clip=CLIP)
+    assert region.span.end_us == CLIP.end_us
+
+
+def test_where_people_said_that_somebody_is_needs_no_detector():
+    place = (Span(0, 4_000_000), (0.5, 0.0, 1.0, 1.0), "no")
+    (region,) = redactions((), {}, {}, terms("none"), clip=CLIP, places=[place])
+    assert (region.kind, region.span, region.reason) == ("person", Span(1_000_000, 4_000_000), "consent.refused")
+    x1, y1, x2, y2 = region.at(2_000_000) or (1, 1, 0, 0)
+    assert x1 <= 0.5
+    assert (y1, x2, y2) == (0, 1, 1)
+    assert redactions((), {}, {}, terms(), clip=CLIP, places=[(*place[:2], "yes")]) == ()
+    assert redactions((), {}, {}, terms(), clip=Span(5_000_000, 9_000_000), places=[place]) == ()
 
 
 def test_where_nobody_knows_the_place_the_whole_picture_is_covered():

@@ -274,7 +274,7 @@ def _after(older: Path | None, examples: Path) -> dict[str, Any] | None:
     if not os.path.lexists(older):  # `mien forget` has removed it; what it held is known to nobody any more
         gone = revocation.read(revocation.beside(older)).releases.get(older.name)
         if gone is not None:
-            return {"label": older.name, "root": gone.root, "removed": None, "added": None, "kept": None}
+            return {"label": older.name, "root": None, "removed": None, "added": None, "kept": None}
     manifest, wrong = check(older)
     if wrong or manifest is None:
         raise MienError("release.bad-after", f"{older} is no whole release: {wrong[0].text}", "mien release verify")

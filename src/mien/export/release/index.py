@@ -128,7 +128,7 @@ def people_in(rows: ClipRows, scope: Scope) -> set[str]:
     people = scope.people
     named = {subject_of(scope, rows, t) for t in rows.tracks} - {UNASSIGNED, ""}
     if people is not None:
-        named |= {s for t in rows.tracks for s in people.who(sha, t)} | set(people.of_source.get(sha, ()))
+        named |= {s for t in rows.tracks for s in people.who(sha, t)} | set(people.present(sha, rows.part.clip.span))
     return named
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from mien.core import MienError
 from mien.export.release.keys import open_key
 from mien.store import durable
-from mien.store.revocation import Revoked, read, write
+from mien.store.revocation import Revoked, read, root_key, write
 from mien.store.sealing import (
     REVOKED,
     REVOKED_DOMAIN,
@@ -49,8 +49,8 @@ def revoke(folder: Path, why: str, *, key: Path | None = None, successor: str = 
     path = folder.resolve().parent / REVOKED
     now = at_utc or datetime.now(UTC).isoformat(timespec="seconds")
     older = read([path])
-    listed = {**older.releases, manifest.label: Revoked(manifest.root, why.strip(), now, successor)}
-    raw = write(path, replace(older, releases=listed))
+    mine = Revoked(root_key(manifest.root), why.strip(), now, successor)
+    raw = write(path, replace(older, releases={**older.releases, manifest.label: mine}, at_utc=now))
     beside = path.with_name(REVOKED_SIGNATURE)
     if held is None:
         durable.remove(beside)  # of the list before: it does not hold for this one

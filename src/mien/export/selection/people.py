@@ -7,17 +7,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from mien.core import UNASSIGNED, Assignment, Attribute, Clip, Consent, Context, Item, Source, Span, Subject, Track
+from mien.core import UNASSIGNED, Attribute, Clip, Consent, Context, Item, Source, Span, Subject, Track
 from mien.pipeline.people import Marks
-from mien.policy.consent import State, permission, refused, state
+from mien.policy.consent import State, permission, refused, state, told
 from mien.policy.mining import PREFIX
-from mien.policy.uses import Permission, Use
+from mien.policy.uses import Permission, Reason, Use
 from mien.store import Store
+
+TAIL_US = 500_000  # a session that ends this near to a recording's end is all of it: a header and a scan may differ
 
 
 @dataclass(slots=True)
 class People:
-    """Consent of everybody in a project, at one time."""
+    """Consent of everybody in a project, at one time.
+
+    Attributes:
+        of_source: sha256 → whom the recording as a whole is about: by a column of the input, or a session that is all
+            of it. Who is in a part of it: `about`, `present`.
+    """
 
     subjects: dict[str, Subject]
     consents: dict[str, tuple[Consent, ...]]
@@ -26,6 +33,16 @@ class People:
     store: Store
     at: datetime
     _beside: tuple[str, tuple[Track, ...]] = ("", ())
+
+    def about(self, sha: str, span: Span | None = None) -> tuple[str, ...]:
+        """Whom a recording is about; with a span also those whose session touches it."""
+        sessions = () if span is None else (a for a in self.marks.assigned(sha, span) if a.kind == "session")
+        return tuple(sorted({*self.of_source.get(sha, ()), *(a.subject_id for a in sessions)}))
+
+    def present(self, sha: str, span: Span | None = None) -> tuple[str, ...]:
+        """Everybody who was said to be in a recording (or a span of it), found by a detector or not."""
+        said = (a.subject_id for a in self.marks.assigned(sha, span))
+        return tuple(sorted({*self.of_source.get(sha, ()), *said}))
 
     def who(self, sha: str, track: Track) -> tuple[str, ...]:
         """Whose track it is, as people said it (`pipeline.people`); nobody, or one."""
@@ -50,25 +67,42 @@ class People:
         if "no" in found:
             return "no"
         if found:
-            return "yes" if "yes" in found else self.of_recording(source, use)
-        return self.of_recording(source, use)
+            return "yes" if "yes" in found else self.of_recording(source, use, track.span)
+        return self.of_recording(source, use, track.span)
 
-    def of_recording(self, source: Source, use: Use) -> State:
-        """What a recording's own field says; else what the people say whose recording it is."""
+    def of_recording(self, source: Source, use: Use, span: Span | None = None) -> State:
+        """What a recording's own field says; else what the people say whose recording, or whose part of it, it is."""
         own = state(use, (source.consent,), (), self.at)
-        return own if own != "unknown" else self._people_of(source, use)
-
-    def _people_of(self, source: Source, use: Use) -> State:
-        said = {self.says(subject, use) for subject in self.of_source.get(source.sha256, ())}
+        if own != "unknown":
+            return own
+        said = {self.says(subject, use) for subject in self.about(source.sha256, span)}
         return "no" if "no" in said else "yes" if said == {"yes"} else "unknown"
 
     def permission(self, name: str, source: Source) -> Permission:
         """What the consent of a recording, and of those whose recording it is, closes."""
         made = permission(name, (source.consent,), (), self.at)
         for subject in self.of_source.get(source.sha256, ()):
-            held = self.subjects.get(subject)
-            made &= permission(subject, (held.consent if held else None,), self.consents.get(subject, ()), self.at)
+            made &= self._of_person(subject)
         return made
+
+    def part_refused(self, source: Source, span: Span, use: Use) -> Reason | None:
+        """Why a part of a recording may not leave: whose session it is said no to this use; None where nobody did."""
+        for subject in self.about(source.sha256, span):
+            if self.says(subject, use) == "no":
+                return self._of_person(subject).why_not(use)[0]
+        return None
+
+    def _of_person(self, subject: str) -> Permission:
+        held = self.subjects.get(subject)
+        return permission(subject, (held.consent if held else None,), self.consents.get(subject, ()), self.at)
+
+    def told(self, source: Source) -> str:
+        """What of the consent behind a recording is told to others: scopes and end, never the words about a person."""
+        made = [told((source.consent,), (), self.at)] if source.consent else []
+        for subject in self.of_source.get(source.sha256, ()):
+            held = self.subjects.get(subject)
+            made.append(told((held.consent if held else None,), self.consents.get(subject, ()), self.at))
+        return "; ".join(sorted({t for t in made if t}))
 
     def agreed(self, subjects: Sequence[str]) -> bool:
         """Whether somebody is enrolled: known, with a consent that holds (what `care` asks before affect leaves)."""
@@ -90,17 +124,17 @@ def people_of(store: Store, context: Context, at: datetime) -> People:
     for item in store.all(Item, "subject_id != ?", (UNASSIGNED,)):
         for sha in item.source_shas:
             of_source[sha].add(item.subject_id)
-    sessions: dict[tuple[str, Span], Assignment] = {}
-    for a in sorted(store.all(Assignment, "kind = 'session'"), key=lambda a: (a.at_utc, a.id)):
-        sessions[a.source_sha, a.span] = a  # the newest stays
-    for a in sessions.values():
-        if a.subject_id != UNASSIGNED:
-            of_source[a.source_sha].add(a.subject_id)
+    marks = Marks(store, context, at)
+    for source in store.all(Source):
+        whole = source.duration_us - TAIL_US
+        newest = marks.newest_session(source.sha256)
+        if newest is not None and newest.span.start_us <= 0 and newest.span.end_us >= whole:
+            of_source[source.sha256].add(newest.subject_id)  # older ones and parts are asked clip by clip
     return People(
         {s.id: s for s in store.all(Subject)},
         {subject: tuple(rows) for subject, rows in consents.items()},
         {sha: tuple(sorted(subjects)) for sha, subjects in of_source.items()},
-        Marks(store, context, at),
+        marks,
         store,
         at,
     )

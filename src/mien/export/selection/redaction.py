@@ -21,7 +21,8 @@ _KINDS = {"faces": "face", "objects": "object"}
 def redactions_of(scope: Scope, rows: ClipRows) -> tuple[Region, ...]:
     """The regions of a clip that have to be covered for `scope.use`, by the consents in force and `[policy] redact`.
 
-    Boxes that belong to no track are covered, too, where somebody in view said no: they may be theirs. So is the sound
+    Somebody who was assigned a place or a track there and whom no detector found is covered at that place. Boxes that
+    belong to no track are covered, too, where somebody in view said no: they may be theirs. So is the sound
     of such a clip where a voice was heard.
     """
     source, clip, store = rows.part.source, rows.part.clip, scope.project.store
@@ -29,6 +30,7 @@ def redactions_of(scope: Scope, rows: ClipRows) -> tuple[Region, ...]:
     people: People = scope.asked
     said: dict[str, State] = {t.id: people.of_track(source, t, scope.use) for t in tracks}
     boxes = {name: held for kind in _KINDS for name, held in _boxes(scope, rows, kind)}
+    found = {name for t in tracks for name in people.who(source.sha256, t)}
     refuses = "no" in said.values()
     for name in [n for n in boxes if n.startswith(NOBODYS)]:
         if refuses:
@@ -36,7 +38,12 @@ def redactions_of(scope: Scope, rows: ClipRows) -> tuple[Region, ...]:
             said[name] = "no"
     voiced = bool(store.all(Observation, "clip_id = ? AND target = 'vocal.kind'", (clip.id,)))
     heard = {t for t, state in said.items() if state == "no"} if voiced else set[str]()
-    return redactions(tracks, said, boxes, scope.project.config.policy, clip=clip.span, heard=heard)
+    places = [
+        (a.span, a.zone, people.says(a.subject_id, scope.use))
+        for a in people.marks.assigned(source.sha256, clip.span)
+        if a.zone is not None and a.subject_id not in found
+    ]
+    return redactions(tracks, said, boxes, scope.project.config.policy, clip=clip.span, heard=heard, places=places)
 
 
 def _boxes(scope: Scope, rows: ClipRows, kind: str) -> Iterator[tuple[str, Boxes]]:

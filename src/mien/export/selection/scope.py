@@ -216,6 +216,8 @@ def scope_of(
             seen = store.all(Observation, wanted, (clip.id,))
             what = f"{name} {clip.span}"
             closed = clip_withheld(what, source, context, seen, use, target)
+            if closed is None and (no := people.part_refused(source, clip.span, use)):
+                closed = Withheld(what, no.code, no.text)
             if closed is None and use == "publish":
                 closed = _unasked(project, people, what, source, clip)
             if closed:
@@ -258,7 +260,7 @@ def _said(people: People, source: Source) -> tuple[str, ...]:
 
 def _unasked(project: Project, people: People, what: str, source: Source, clip: Clip) -> Withheld | None:
     """Why a clip may not be published: somebody is in it of whom no agreement is recorded, or nobody looked."""
-    if people.of_recording(source, "publish") == "yes":
+    if people.of_recording(source, "publish", clip.span) == "yes":
         return None
     store = project.store
     found = [t for t in store.all(Track, "clip_id = ?", (clip.id,)) if t.kind != "object"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
-from mien.core import UNASSIGNED, Item, MienError, Observation, Signal
+from mien.core import UNASSIGNED, Item, MienError, Observation, Signal, digest
 from mien.export.selection.scope import Scope
 from mien.export.selection.splits import Splits, Unit, assign, leaks
 from mien.pipeline import Project
@@ -48,8 +49,8 @@ def units_of(scope: Scope) -> list[Unit]:
             marks[sha].add(name)
 
     store = scope.project.store
-    for sha, subjects in scope.asked.of_source.items():
-        for subject in subjects:
+    for sha in shas:
+        for subject in scope.asked.present(sha):
             mark(sha, f"subject:{subject}")
     _, rows = store.query("SELECT DISTINCT c.source_sha, t.subject_id FROM tracks t JOIN clips c ON c.id = t.clip_id")
     for sha, subject in rows:
@@ -62,11 +63,16 @@ def units_of(scope: Scope) -> list[Unit]:
     for item in store.all(Item):
         if len(item.source_shas) > 1:  # one session, recorded by several devices
             for sha in item.source_shas:
-                mark(sha, f"item:{item.id}")
+                mark(sha, session_mark(item.source_shas))
     for a, b in (*_alike_pictures(scope), *_same_sound(scope)):
         mark(a, f"copy:{a}:{b}")
         mark(b, f"copy:{a}:{b}")
     return [Unit(sha, frozenset(held)) for sha, held in marks.items()]
+
+
+def session_mark(shas: Collection[str]) -> str:
+    """What recordings of one item share: made of what they hold, as an item's id is made of where its files lie."""
+    return f"item:{digest(sorted(shas))}"
 
 
 def _alike_pictures(scope: Scope) -> set[tuple[str, str]]:

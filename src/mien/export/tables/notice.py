@@ -66,7 +66,7 @@ def notice(scope: Scope, models: list[Model]) -> str:
         f"Context: {scope.project.config.context}.",
         "",
         "Recordings (licence; consent):",
-        *(f"- {name}: {s.licence or 'licence not stated'}; {_consent(s)}" for name, s in scope.sources.items()),
+        *(f"- {name}: {s.licence or 'licence not stated'}; {_consent(scope, s)}" for name, s in scope.sources.items()),
         "",
         "Models whose answers stand behind the rows (code; weights; training data). Derived rows may carry the terms",
         "of weights and of training data; whether they do is not decided here.",
@@ -98,5 +98,6 @@ def warnings(scope: Scope, models: list[Model]) -> list[str]:
     return said
 
 
-def _consent(source: Source) -> str:
-    return f"consent: {source.consent}" if source.consent else "consent not stated"
+def _consent(scope: Scope, source: Source) -> str:
+    said = scope.asked.told(source)
+    return f"consent: {said}" if said else "consent not stated"

@@ -77,14 +77,15 @@ def _sources(scope: Scope) -> Iterator[Row]:
     for name, s in scope.sources.items():
         yield (
             *(name, s.sha256, s.kind, s.duration_us, s.width_px, s.height_px, s.fps, s.audio_rate_hz, s.coverage),
-            *(s.state, s.context, s.licence, s.consent),
+            *(s.state, s.context, s.licence, scope.asked.told(s)),
         )
 
 
 def _attributes(scope: Scope) -> Iterator[Row]:
     for item in items_of(scope):
         for a in sorted(scope.project.store.all(Attribute, "item_id = ?", (item.id,)), key=lambda a: a.key):
-            yield a.item_id, a.key, a.type, a.value
+            if a.key != "consent":  # words about a person; `sources` tells the scopes
+                yield a.item_id, a.key, a.type, a.value
 
 
 def _labels(scope: Scope) -> Iterator[Row]:

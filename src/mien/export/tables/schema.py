@@ -52,7 +52,7 @@ TABLES: dict[str, tuple[Column, ...]] = {
         Column("state", "text", "", "ok or degraded"),
         Column("context", "text", "", "care, research or studio"),
         Column("licence", "text", "", "of the recording; empty: not stated"),
-        Column("consent", "text", "", "of the people in it; empty: not stated"),
+        Column("consent", "text", "", "scopes of the people in it and their end, or `in words`; empty: not stated"),
     ),
     "clips": (
         *_WHICH,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -14,7 +15,9 @@ from mien.pipeline.inputs.facts import reconcile
 from mien.pipeline.inputs.identity import Pseudonyms
 from mien.policy.mining import strictest
 from mien.store import StageResult, Store
+from mien.store.forgotten import CODE as FORGOTTEN
 
+log = logging.getLogger("mien")
 STAGE = "input"
 GONE = "gone"
 IMPORT = "import"
@@ -50,6 +53,7 @@ class Keeper:
         self._told: set[str] = set()  # units that were refused this time
         self._shas: set[str] = set()
         self._subjects: set[str] = set()
+        self._forgotten: list[str] = []  # names of files that were given, and stay out
 
     def keep(self, entries: Iterable[Entry | Refused], given: Iterable[str]) -> tuple[str, ...]:
         """Keep them all; the names of items these inputs had before and have no longer (they stay in the record)."""
@@ -70,6 +74,7 @@ class Keeper:
                 self._store.drop_unit(unit)  # what was refused before and is not any more
         gone = [name for g in given for name in self._gone(g)]
         self._flush()
+        self._stays_out()
         reconcile(self._store, self._shas, self._subjects, lambda u, e: self._fail(u, "facts", "", e, ()))
         return tuple(sorted(gone))
 
@@ -77,20 +82,25 @@ class Keeper:
 
     def _entry(self, entry: Entry) -> None:
         shas: list[str] = []
-        problems = list(entry.problems)
+        problems, stay = list(entry.problems), list[str]()
         for path in entry.media:
             try:
                 shas.append(self._register(path))
             except MienError as error:
                 if error.code.startswith("store."):
                     raise  # the project cannot be written: it is not this file's fault
-                if str(path) != entry.item.origin:
+                if error.code == FORGOTTEN:
+                    stay.append(path.name)
+                elif str(path) != entry.item.origin:
                     problems.append(MienError(error.code, f"{_name(entry.item)}: {error.message}", error.hint))
                 else:  # a file that was given as it is fails under its own path
                     self._fail(str(path), "register", "", error, ())
             else:
                 if self._store.stage(str(path), "register"):
                     self._store.drop_unit(str(path))  # what was said of the path while it could not be read
+        self._forgotten += stay
+        if stay and not shas:
+            return  # what a table says beside it was forgotten with it
         subject = self._people.code(entry.subject) if entry.subject else UNASSIGNED
         item = replace(entry.item, source_shas=tuple(dict.fromkeys(shas)), subject_id=subject)
         attributes = _with_mining(entry)
@@ -106,6 +116,16 @@ class Keeper:
             self._fail(item.id, STAGE, key, MienError(first.code, words, first.hint), records)
         else:
             self._pending.append(StageResult(item.id, STAGE, key, records))
+
+    def _stays_out(self) -> None:
+        """Say that something was given that was forgotten; the record is told how much, and never which."""
+        for name in self._forgotten:
+            log.warning("%s was forgotten here and stays out; on purpose: mien forget FILE --lift --by NAME", name)
+        if self._forgotten:
+            words = f"{len(self._forgotten)} file(s) that were given were forgotten here and stay out"
+            self._fail(FORGOTTEN, STAGE, "", MienError(FORGOTTEN, words, "mien forget FILE --lift --by NAME"), ())
+        elif self._store.all(Failure, "unit = ?", (FORGOTTEN,)):
+            self._store.drop_unit(FORGOTTEN)
 
     def _labels(self, item: Item, labels: tuple[tuple[str, str], ...]) -> list[Verdict]:
         """Labels stand on the whole of a source, written as the span [0, 0); on the item itself where it has none."""
