@@ -20,6 +20,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1] / "unit" / "export"))
 from studio import job, studio  # pyright: ignore[reportMissingImports]
 
+from mien.core import Source
 from mien.export.diffusion import TRAINERS
 from mien.testing.media import Recipe
 
@@ -43,7 +44,7 @@ print("TOLD " + json.dumps(told))
 # torchvision's wheel is built for another torch than that without CUDA; its transforms need no more than these names.
 _VISION = """
 import os, sys, torch
-sys.path.append(os.path.join(os.environ["MIEN_PEERS"], "diffusion"))
+sys.path += [os.path.join(os.environ["MIEN_PEERS"], "diffusion"), os.environ["MIEN_PEERS"]]
 ops = torch.library.Library("torchvision", "DEF")
 for name in ("nms", "qnms"):
     ops.define(name + "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
@@ -69,13 +70,12 @@ group = made[0] if isinstance(made, tuple) else made
 group.set_current_strategies()
 told = []
 for d in group.datasets:
-    sizes = {i.caption + str(i.bucket_reso): [list(i.image_size), list(i.bucket_reso), i.num_repeats]
-             for i in d.image_data.values()}
+    (known,) = {(i.image_size, i.bucket_reso, i.num_repeats) for i in d.image_data.values()}
     for k in range(len(d)):
         batch = d[k]
         image, caption = batch["images"][0], batch["captions"][0]
-        size, bucket, repeats = sizes[caption + str((image.shape[2], image.shape[1]))]
-        told.append({"caption": caption, "size": size, "bucket": bucket, "repeats": repeats,
+        assert (image.shape[2], image.shape[1]) == tuple(known[1])
+        told.append({"caption": caption, "size": list(known[0]), "bucket": list(known[1]), "repeats": known[2],
                      "flipped": batch["flippeds"], "mean": ((image + 1) * 127.5).mean(dim=(1, 2)).tolist()})
 print("TOLD " + json.dumps(told))
 """
@@ -134,8 +134,9 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory):
-    """Two films of different shapes, hence of two buckets."""
-    films = {"a": {}, "b": {"recipe": Recipe(1.5, 16, 320, 256, sound=False)}}
+    """Two films of each of two shapes, hence of two buckets."""
+    wide = {"recipe": Recipe(1.5, 16, 320, 256, sound=False)}
+    films = {"a": {}, "b": wide, "c": {}, "d": wide}
     held = studio(tmp_path_factory.mktemp("q"), films, recipe=BRIEF)
     yield held
     held.close()
@@ -158,12 +159,11 @@ def test_sd_scripts_trains_on_every_picture_in_its_bucket_as_it_was_written(shap
     captions = written(shapes, "sd-scripts", tmp_path)
     rows = told("sd-scripts", ".", _SD, tmp_path)
     assert sorted(r["caption"] for r in rows) == captions
-    assert sorted(r["size"] for r in rows) == [[256, 256], [288, 224]]
+    assert sorted(r["size"] for r in rows) == [[256, 256]] * 2 + [[288, 224]] * 2
     assert all(r["size"] == r["bucket"] and r["repeats"] == 1 and r["flipped"] == [False] for r in rows)
     files = [cv2.imread(str(p))[:, :, ::-1] for p in (tmp_path / "media").rglob("*.png")]
-    means = {(f.shape[1], f.shape[0]): f.mean(axis=(0, 1)) for f in files}
-    for row in rows:
-        assert np.allclose(row["mean"], means[tuple(row["size"])], atol=0.5)
+    seen, there = (sorted(m) for m in ([r["mean"] for r in rows], [f.mean(axis=(0, 1)).tolist() for f in files]))
+    assert np.allclose(seen, there, atol=0.5)  # the very pictures, unchanged
 
 
 def test_sd_scripts_refuses_a_key_it_does_not_know(shapes, tmp_path):
@@ -175,8 +175,14 @@ def test_sd_scripts_refuses_a_key_it_does_not_know(shapes, tmp_path):
         told("sd-scripts", ".", _SD, tmp_path)
 
 
-def test_finetrainers_reads_every_frame_of_every_film_with_its_caption(shapes, tmp_path):
-    BY_NAME["finetrainers"].write(job(shapes), tmp_path)
+def test_finetrainers_reads_every_frame_of_every_film_with_its_caption_and_draws_the_validation(shapes, tmp_path):
+    """Two films in `train`, two in `validation`: of those its validation reads the captions."""
+    held = job(shapes)
+    sizes = {s.sha256: (s.width_px, s.height_px) for s in shapes.store.all(Source)}
+    kept = {}
+    for size in set(sizes.values()):  # one of each shape in each split
+        kept |= dict(zip(sorted(sha for sha in sizes if sizes[sha] == size), ("train", "validation"), strict=True))
+    BY_NAME["finetrainers"].write(replace(held, splits=replace(held.splits, of=kept)), tmp_path)
     lines = [json.loads(x) for x in (tmp_path / "media" / "metadata.jsonl").read_text().splitlines()]
     read = told("finetrainers", ".", _FINE, tmp_path)
     rows = read["rows"]
@@ -189,25 +195,12 @@ def test_finetrainers_reads_every_frame_of_every_film_with_its_caption(shapes, t
         frames = [f.to_ndarray(format="rgb24")[-20] for f in film.decode(video=0)]
     (row,) = [r for r in rows if r["size"] == [256, 256]]
     assert np.abs(np.array(row["codes"], int) - np.array(frames, int)).mean() < 2
-    assert read["validation"] == []
-
-
-def test_finetrainers_draws_what_is_kept_for_validation(shapes, tmp_path):
-    held = job(shapes)
-    first = sorted(held.splits.of)[0]
-    BY_NAME["finetrainers"].write(
-        replace(held, splits=replace(held.splits, of={**held.splits.of, first: "validation"})), tmp_path
-    )
-    read = told("finetrainers", ".", _FINE, tmp_path)
-    (clip,) = [
-        r
-        for r in map(json.loads, (tmp_path / "records" / "clips.jsonl").read_text().splitlines())
-        if r["split"] == "validation"
-    ]
-    (row,) = read["validation"]
-    assert row["prompt"] == row["caption"] == clip["captions"][0]
-    assert (row["num_frames"], [row["width"], row["height"]]) == (clip["frames"], clip["size_px"])
-    assert len(read["rows"]) == 1
+    records = [json.loads(x) for x in (tmp_path / "records" / "clips.jsonl").read_text().splitlines()]
+    drawn = [r for r in records if r["split"] == "validation"]
+    assert len(drawn) == 2
+    assert sorted(v["prompt"] for v in read["validation"]) == sorted(r["captions"][0] for r in drawn)
+    sizes_told = sorted([v["num_frames"], v["width"], v["height"]] for v in read["validation"])
+    assert sizes_told == sorted([r["frames"], *r["size_px"]] for r in drawn)
 
 
 @pytest.mark.parametrize(("trainer", "builder", "column"), [("diffusers", "imagefolder", "text"),

@@ -119,6 +119,8 @@ def test_trainers_of_their_own_folder_read_conversations(made, tmp_path, name, p
     export_for(made, name, out)
     command = [sys.executable, "-c", program, str(Path(peers).resolve()), str(out), str(tmp_path / "scratch")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "ModuleNotFoundError" in done.stderr and done.returncode:
+        pytest.skip(f"{package} needs a package that is not here: {done.stderr.strip().splitlines()[-1]}")
     assert done.returncode == 0, done.stderr[-3000:]
     rows = [json.loads(line[3:]) for line in done.stdout.splitlines() if line.startswith("ROW")]
     ending = "*.json" if name == "llama-factory" else "*.jsonl"

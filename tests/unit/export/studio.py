@@ -31,11 +31,11 @@ def studio(
     with Store(root / "p", write=True) as store:
         for seed, (name, given) in enumerate((films or {"plain": {}}).items()):
             told: dict[str, Any] = {"age": 40.0} | given
-            recipe = replace(told.get("recipe", recipe), seed=seed)
-            made = told.get("film") or (lambda place, how=recipe: make(place, how).path)
+            how = replace(told.get("recipe", recipe), seed=seed)
+            made = told.get("film") or (lambda place, how=how: make(place, how).path)
             path = made(root / f"{name}.mp4")
-            length = round(recipe.seconds * 1e6)
-            size = {"width_px": recipe.width, "height_px": recipe.height, "duration_us": length, "fps": recipe.fps}
+            length = round(how.seconds * 1e6)
+            size = {"width_px": how.width, "height_px": how.height, "duration_us": length, "fps": how.fps}
             held = rows.source(hash_file(path), context=context)
             fields = {f: getattr(held, f) for f in held.__dataclass_fields__}
             held = type(held)(**(fields | {"path": str(path)} | size | told.get("source", {})))

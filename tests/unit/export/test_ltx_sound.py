@@ -12,7 +12,7 @@ from trainer_schemas import SCHEMAS, checked, held
 from mien.export.diffusion import TRAINERS
 from mien.testing.media import Recipe
 
-WITH_SOUND = ("diffusion-pipe", "ai-toolkit", "simpletuner", "finetrainers")
+WITH_SOUND = ("ai-toolkit", "simpletuner")  # the others' films are made by the same call
 CLAP = {
     "seconds": 3.0,
     "fps": 30,
