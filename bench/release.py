@@ -1,7 +1,12 @@
-"""Clips per second of the encoder for studio exports, beside bare libav with the same settings in the same run."""
+"""Clips per second of the encoder for studio exports, beside bare ffmpeg that makes the same files in the same run.
+
+`python -m bench release [N]`: N clips per round, three rounds each, in turn. `release same [N]`: N clips, one, two and
+four at a time, and the files that differ. `release memory`: peak memory of whole exports of 20 and of 200 clips.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import shutil
 import subprocess
@@ -13,49 +18,126 @@ from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 
+from bench.release_made import exported
 from mien.core import Span
 from mien.export.diffusion.making import WORKERS
 from mien.media import Decoder
-from mien.media.encoding import Cutting, encode
+from mien.media.encoding import Cutting, encode, options
 from mien.testing.media import Recipe, make
 
+PARTS = ("same", "memory")
 FILM = Recipe(seconds=5.5, fps=25, width=1280, height=720)
-SMALL = Recipe(seconds=1.5, fps=25, width=320, height=240)
+SMALL = Recipe(seconds=4, fps=30, width=320, height=240)
 WANTED = Cutting(Span(0, 5_500_000), 83, Fraction(16), 832, 480)
+BRIEF = Cutting(Span(200_000, 3_900_000), 33, Fraction(16), 320, 224, sound=True)
+WARM, ROUNDS = 2, 3
 
 
 def main(args: list[str]) -> list[str]:
-    """`N`: clips per round (default 12), three rounds each, in turn. `memory PATH N`: used by itself."""
-    if args[:1] == ["memory"]:
-        return _rounds_of(Path(args[1]), int(args[2]))
-    n = int(args[0]) if args else 12
+    match args:
+        case ["same", *n]:
+            return _same(int(n[0]) if n else 200)
+        case ["memory"]:
+            return _memory()
+        case ["round", film, n]:  # a process of its own, so that its processor time can be told
+            return [f"{_round(Path(film), int(n)):.4f}"]
+        case ["export", n]:
+            return exported(int(n))
+        case _:
+            return _speed(int(args[0]) if args else 8)
+
+
+def _speed(n: int) -> list[str]:
     program = _ffmpeg()
+    wall: dict[str, list[float]] = {"mien": [], "ffmpeg": []}
+    spent: dict[str, list[float]] = {"mien": [], "ffmpeg": []}
     with tempfile.TemporaryDirectory() as where:
-        folder = Path(where)
-        film, small = make(folder / "a.mp4", FILM).path, make(folder / "s.mp4", SMALL).path
-        _run(lambda k: _ours(film, folder / f"w{k}.mp4"), 2)  # the zygote starts
-        ways = {"mien": _ours, "bare": (lambda a, b: _bare(program, a, b)) if program else _library}
-        spent: dict[str, list[float]] = {name: [] for name in ways}
-        for _ in range(3):
-            for name, way in ways.items():
-                spent[name].append(_run(lambda k, way=way: way(film, folder / f"{k}.mp4"), n))
-        best = {name: n / min(times) for name, times in spent.items()}
-        peaks = [_peak(small, count) for count in (20, 200)]
-    partner = "ffmpeg" if program else "PyAV without a child process"
-    every = ", ".join(f"{n / a:.2f}/{n / b:.2f}" for a, b in zip(*spent.values(), strict=True))
-    return [
-        f"{n} clips of 83 frames at 16 fps and 832×480, from 1280×720 at 25 fps, {WORKERS} at a time, libx264 fast,"
-        " crf 14, one thread each; the best of three rounds taken in turn.",
-        "",
-        "| | clips/s |",
-        "|---|---|",
-        f"| mien | {best['mien']:.2f} |",
-        f"| {partner} | {best['bare']:.2f} |",
-        "",
-        f"Ratio {best['mien'] / best['bare']:.2f} (bar 0.9); rounds, mien/partner: {every}. mien's decoding is in a"
-        " limited child process and includes its start.",
-        f"Peak memory of the exporting process: {peaks[0]:.0f} MB after 20 clips, {peaks[1]:.0f} MB after 200.",
+        film = make(Path(where) / "a.mp4", FILM).path
+        start = _processor_s()
+        _alone("round", str(film), "0")
+        started = _processor_s() - start
+        for _ in range(ROUNDS):
+            start = _processor_s()
+            wall["mien"].append(float(_alone("round", str(film), str(n))[0]))
+            spent["mien"].append(_processor_s() - start - started)
+            start = _processor_s()
+            wall["ffmpeg"].append(_run(lambda k: _bare(program, film, film.with_name(f"{k % WORKERS}.mp4")), n))
+            spent["ffmpeg"].append(_processor_s() - start)
+        sizes = [_ours(film, film.with_name("m.mp4")), _bare(program, film, film.with_name("b.mp4"))]
+    ratios = [b / a for a, b in zip(wall["mien"], wall["ffmpeg"], strict=True)]
+    rows = [
+        f"| {name} | {n / min(wall[name]):.2f} | {min(spent[name]) / n:.2f} | {size / 1000:.0f} |"
+        for name, size in zip(wall, sizes, strict=True)
     ]
+    return [
+        f"{n} clips of 83 frames at 16 fps and 832×480, from 1280×720 at 25 fps without tags (BT.709, written as"
+        f" BT.601), {WORKERS} at a time, libx264 `{options('libx264')}`, one thread each; the best of {ROUNDS} rounds"
+        " taken in turn. mien's decoding is in a limited child process and includes its start.",
+        "",
+        "| | clips/s | processor s per clip | kB per clip |",
+        "|---|---|---|---|",
+        *rows,
+        "",
+        f"Ratio of clips/s {min(wall['ffmpeg']) / min(wall['mien']):.2f} (bar 0.9), of each round "
+        + ", ".join(f"{r:.2f}" for r in ratios)
+        + f"; of processor time {min(spent['ffmpeg']) / min(spent['mien']):.2f}.",
+    ]
+
+
+def _same(n: int) -> list[str]:
+    found: dict[int, set[str]] = {}
+    with tempfile.TemporaryDirectory() as where:
+        film = make(Path(where) / "a.mp4", SMALL).path
+
+        def one(k: int) -> str:
+            out = film.with_name(f"{k}.mp4")
+            _ours(film, out, BRIEF)
+            digest = hashlib.sha256(out.read_bytes()).hexdigest()
+            out.unlink()
+            return digest
+
+        for workers in (1, 2, 4):
+            with ThreadPoolExecutor(workers) as pool:
+                found[workers] = set(pool.map(one, range(n)))
+    rows = [f"| {workers} | {n} | {len(made)} |" for workers, made in found.items()]
+    return [
+        "A clip of 33 frames at 320×224 with sound, made again and again.",
+        "",
+        "| at a time | clips | different files |",
+        "|---|---|---|",
+        *rows,
+        "",
+        f"Different files in all: {len(set().union(*found.values()))}.",
+    ]
+
+
+def _memory() -> list[str]:
+    peaks = {n: _alone("export", str(n)) for n in (20, 200)}
+    return [
+        f"Peak memory of the process of a whole export for musubi-tuner, {WORKERS} clips at a time: "
+        + "; ".join(f"{mb} MB for {files} clips" for files, mb in peaks.values())
+        + "."
+    ]
+
+
+def _alone(*args: str) -> list[str]:
+    """`main` in a process of its own."""
+    code = f"from bench.release import main; print(*main({list(args)!r}), sep='\\n')"
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+
+
+def _processor_s() -> float:
+    """Of processes that have ended, with theirs: the zygote and its children end with what they were started for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _round(film: Path, n: int) -> float:
+    def one(k: int) -> None:
+        _ours(film, film.with_name(f"w{k % WORKERS}.mp4"))
+
+    _run(one, WARM)
+    return _run(one, n)
 
 
 def _run(one: Callable[[int], object], n: int) -> float:
@@ -65,66 +147,31 @@ def _run(one: Callable[[int], object], n: int) -> float:
     return time.perf_counter() - start
 
 
-def _ours(film: Path, out: Path, cutting: Cutting = WANTED) -> None:
+def _ours(film: Path, out: Path, cutting: Cutting = WANTED) -> int:
     with Decoder(film) as decoder:
         encode(decoder, cutting, out)
+    return out.stat().st_size
 
 
-def _ffmpeg() -> str | None:
-    """ffmpeg on the path, else that of the package imageio-ffmpeg where it is installed."""
+def _ffmpeg() -> str:
+    """ffmpeg on the path, else that of the package imageio-ffmpeg."""
     if found := shutil.which("ffmpeg"):
         return found
-    try:
-        import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
-    except ImportError:
-        return None
+    import imageio_ffmpeg  # pyright: ignore[reportMissingImports]
+
     return imageio_ffmpeg.get_ffmpeg_exe()
 
 
-def _bare(program: str, film: Path, out: Path) -> None:
-    shape = "fps=16,scale=854:480:flags=lanczos,crop=832:480"
-    codec = ("-c:v", "libx264", "-preset", "fast", "-crf", "14", "-bf", "0", "-threads", "1", "-pix_fmt", "yuv420p")
+def _bare(program: str, film: Path, out: Path) -> int:
+    """The same frames, size, colours and encoder; ffmpeg decodes without limits."""
+    colours = "in_color_matrix=bt709:out_color_matrix=bt601:out_range=tv"
+    shape = f"fps=16,scale=854:480:flags=lanczos:{colours},crop=832:480"
+    told = [word for key, value in options("libx264").items() for word in (f"-{key}", value)]
     few = ("-filter_threads", "1", "-threads", "1")
     subprocess.run(
-        [program, "-v", "error", "-y", *few, "-i", str(film), "-vf", shape, "-an", "-frames:v", "83", *codec,
-         "-fflags", "+bitexact", "-movflags", "+faststart", str(out)],
+        [program, "-v", "error", "-y", *few, "-i", str(film), "-vf", shape, "-an", "-frames:v", "83",
+         "-c:v", "libx264", *told, "-threads", "1", "-pix_fmt", "yuv420p", "-fflags", "+bitexact",
+         "-movflags", "+faststart", str(out)],
         check=True,
     )  # fmt: skip
-
-
-def _library(film: Path, out: Path) -> None:
-    """Decode, scale, crop and encode in this process, with PyAV alone."""
-    import av
-    import numpy as np
-
-    from mien.media.cutting import Fitted
-
-    fitted = Fitted(832, 480)
-    with av.open(str(film)) as source, av.open(str(out), "w") as target:
-        source.streams.video[0].thread_type = "NONE"
-        stream = target.add_stream(
-            "libx264", rate=16, options={"preset": "fast", "crf": "14", "x264-params": "bframes=0"}
-        )
-        stream.width, stream.height, stream.pix_fmt, stream.codec_context.thread_count = 832, 480, "yuv420p", 1
-        k = 0
-        for frame in source.decode(video=0):
-            if k < 83 and frame.time >= k / 16 - 0.02:
-                made = av.VideoFrame.from_ndarray(np.asarray(fitted(frame, None)), format="yuv420p")
-                made.pts, k = k, k + 1
-                target.mux(stream.encode(made))
-        target.mux(stream.encode(None))
-
-
-def _peak(film: Path, n: int) -> float:
-    command = [
-        sys.executable,
-        "-c",
-        f"from bench.release import main; print(main(['memory', {str(film)!r}, '{n}'])[0])",
-    ]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-
-
-def _rounds_of(film: Path, n: int) -> list[str]:
-    wanted = Cutting(Span(0, 1_500_000), 19, Fraction(16), 288, 224)
-    _run(lambda k: _ours(film, film.with_name(f"m{k % 4}.mp4"), wanted), n)
-    return [f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.1f}"]
+    return out.stat().st_size

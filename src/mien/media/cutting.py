@@ -53,7 +53,7 @@ class Fitted:
         w, h = cover(*shown, self.width, self.height)
         flat = (h, w) if turns % 2 else (w, h)
         hd = frame.colorspace == _UNSPECIFIED and frame.height >= 720
-        packed: npt.NDArray[Any] = self._scaler.reformat(
+        scaled = self._scaler.reformat(
             frame,
             *flat,
             "yuv420p",
@@ -62,15 +62,14 @@ class Fitted:
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.LANCZOS,
             threads=1,
-        ).to_ndarray()
-        if packed.shape == (self.height * 3 // 2, self.width) and not turns:
-            return np.ascontiguousarray(packed)
+        )
         x, y = corner(w, h, self.width, self.height)
         made = np.empty((self.height * 3 // 2, self.width), np.uint8)
-        for plane, half, out in zip(
-            planes(packed, *flat), (1, 2, 2), planes(made, self.width, self.height), strict=True
-        ):
-            upright = np.rot90(plane, -turns) if turns else plane
+        for plane, half, out in zip(scaled.planes, (1, 2, 2), planes(made, self.width, self.height), strict=True):
+            held: Any = plane  # has the buffer protocol, which its stub does not say
+            lines = np.frombuffer(held, np.uint8).reshape(plane.height, -1)[:, : plane.width]
+            lines = lines if plane.line_size > 0 else lines[::-1]
+            upright = np.rot90(lines, -turns)
             out[...] = upright[y // half :, x // half :][: out.shape[0], : out.shape[1]]
         return made
 

@@ -1,6 +1,9 @@
 """Cuts as files: exact frames at a constant rate, sound in sync, nothing of what is covered, the same bytes again."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -97,6 +100,23 @@ def test_the_same_bytes_however_many_are_made_at_a_time(tmp_path, film):
         assert told == {}
         assert all("creation_time" not in s.metadata and "encoder" not in s.metadata for s in file.streams)
     assert b"film" not in (tmp_path / "a.mp4").read_bytes()
+
+
+def test_the_same_bytes_whatever_lies_in_the_memory_that_an_encoder_gets(tmp_path, film):
+    """glibc fills what it hands out; 0xFE is what x264's AVX-512 code takes for costs of macroblocks."""
+    code = (
+        "import sys; from fractions import Fraction; from mien.core import Span; from mien.media import Decoder\n"
+        "from mien.media.encoding import Cutting, encode\n"
+        "with Decoder(sys.argv[1]) as d:\n"
+        "    encode(d, Cutting(Span(200_000, 3_900_000), 33, Fraction(16), 320, 224, sound=True), sys.argv[2])"
+    )
+    made = set()
+    for byte in ("0", "1"):
+        out = tmp_path / f"{byte}.mp4"
+        env = os.environ | {"MALLOC_PERTURB_": byte}
+        subprocess.run([sys.executable, "-c", code, str(film.path), str(out)], env=env, check=True)
+        made.add(hashlib.sha256(out.read_bytes()).hexdigest())
+    assert len(made) == 1
 
 
 def test_frames_beyond_the_end_of_the_span_are_never_taken(tmp_path, film):

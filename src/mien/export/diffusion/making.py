@@ -7,6 +7,7 @@ other file for media); `records/` has where each file comes from, what was dropp
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ from mien.export.trainers import Job
 from mien.media import Decoder
 from mien.media.encoding import Cutting, encode, pictures
 
-WORKERS = 2
+WORKERS = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 CLIPS, DROPPED, CONTROLS = "records/clips.jsonl", "records/dropped.jsonl", "records/controls.jsonl"
 
 
