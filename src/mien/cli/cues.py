@@ -31,6 +31,7 @@ def cues(
 
     In a run: mien models add voice-cues FILE (heads on voice.whisper, logistic or mlp).
     """
+    from mien.cli.train import note
     from mien.models.weights import open_adapter
     from mien.train.cues_heads import Recipe
     from mien.train.cues_run import Ask, run
@@ -40,9 +41,14 @@ def cues(
         model = open_adapter(embedding)
         try:
             with _bar("embedding") as progress:
-                made, _ = run(ask, model, progress)
+                made, trained = run(ask, model, progress)
         finally:
             model.close()
+        for path in (made.head, *([made.arousal] if made.arousal else [])):
+            note(Path(path), data=data, people=set(map(str, trained.development.person)))
+        if cache is not None:  # `mien forget` removes it
+            everybody = {*map(str, trained.development.person), *map(str, trained.measured.person)}
+            note(cache, data=data, people=everybody, kind="profile")
     if as_json:
         give(made)
         return

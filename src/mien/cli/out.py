@@ -45,6 +45,13 @@ def export(
     target: Annotated[
         str, typer.Option("--target", help="With --for: models to train: wan, hunyuan, ltx, cogvideo, sdxl, flux.")
     ] = "",
+    use: Annotated[
+        str, typer.Option("--use", help="With --for: share, for another team, or publish, for everybody.")
+    ] = "share",
+    split: Annotated[
+        bool,
+        typer.Option("--split-by-licence", help="With --for: a folder for each set of recordings whose terms fit."),
+    ] = False,
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -53,10 +60,14 @@ def export(
 
     with errors():
         if trainer is not None:
-            _train(trainer, Path(where) if where else out, preview, length, target, force, as_json)
+            _train(trainer, Path(where) if where else out, preview, length, target, use, split, force, as_json)
             return
-        if where is None or preview or length:
-            message = "--preview and --length belong to --for" if where else "name a format, or a trainer: --for"
+        if where is None or preview or length or split or use != "share":
+            message = (
+                "--preview, --length, --use and --split-by-licence belong to --for"
+                if where
+                else "name a format, or a trainer: --for"
+            )
             raise MienError("input.unknown-format", message, "formats: csv, parquet, webvtt, rttm, coco")
         _tables(where, out, force, as_json)
 
@@ -77,38 +88,61 @@ def _tables(format_: str, out: Path | None, force: bool, as_json: bool) -> None:
 
 
 def _train(
-    name: str, out: Path | None, preview: bool, length: str | None, target: str, force: bool, as_json: bool
-) -> None:
+    name: str, out: Path | None, preview: bool, length: str | None, target: str, use: str, split: bool, force: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     from mien.core import MienError
-    from mien.export.trainers import Terms, export_for, job_of, trainer, trainers
+    from mien.export.trainers import Terms, export_apart, export_for, job_of, trainer
+    from mien.pipeline.registering import left
+    from mien.policy.uses import checked
 
     if name in ("help", "list", "?"):
-        known = list(trainers().values())
-        if as_json:
-            give([{"name": t.name, "track": t.track, "line": t.line} for t in known])
-        else:
-            table(["trainer", "track", "what"], [[t.name, t.track, t.line] for t in known])
+        _known(as_json)
         return
     chosen = trainer(name)
     if length not in (None, "short", "medium", "long"):
         raise MienError("input.unknown-length", f"there is no length {length!r}", "short, medium or long")
+    wanted = checked(use)
+    if wanted not in ("share", "publish") or (preview and split):
+        message = "a preview is of all recordings" if split else f"nothing leaves for {use!r}"
+        raise MienError("input.unknown-use", message, "--use share or publish; --preview without --split-by-licence")
     terms = Terms.model_validate({"target": target} | ({"length": length} if length else {}))
     with _project() as project, _progress("exporting", as_json or preview) as progress:
         if preview:
-            job = job_of(project, name, terms, progress=progress, keep=False)
+            job = job_of(project, name, terms, use=wanted, progress=progress, keep=False)
             if out is None or as_json:
                 give(chosen.preview(job))
             else:
                 from mien.export.preview import write_preview
 
-                print(write_preview(job, chosen, out, force=force))
+                page = write_preview(job, chosen, out, force=force)
+                left(project, "export", out, [p.source.sha256 for p in job.scope.parts], page)
+                print(page)
             return
         if out is None:
             raise MienError("input.no-folder", "name the folder to write into", f"mien export --for {name} OUT")
-        written = export_for(project, name, out, terms, force=force, progress=progress)
+        if split:
+            made = export_apart(project, name, out, terms, force=force, use=wanted, progress=progress)
+        else:
+            made = (export_for(project, name, out, terms, force=force, use=wanted, progress=progress),)
     if as_json:
-        give(written)
+        give(made if split else made[0])
         return
+    for written in made:
+        _exported(written)
+
+
+def _known(as_json: bool) -> None:
+    from mien.export.trainers import trainers
+
+    known = list(trainers().values())
+    if as_json:
+        give([{"name": t.name, "track": t.track, "line": t.line} for t in known])
+    else:
+        table(["trainer", "track", "what"], [[t.name, t.track, t.line] for t in known])
+
+
+def _exported(written: Any) -> None:
     print(written.out)
     held = [(f.name, f.rows) for f in written.files if f.rows]
     for file, rows in held:

@@ -38,17 +38,22 @@ def build(
         bool,
         typer.Option("--split-by-licence", help="One release for each set of recordings whose terms fit together."),
     ] = False,
+    revocations: Annotated[
+        str, typer.Option("--revocations", metavar="URL|PATH", help="Where its list of revocations will be found.")
+    ] = "",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder of releases (default: releases/).")] = None,
     as_json: Json = False,
 ) -> None:
     """Build an immutable folder: payload, card, croissant.json, terms, manifest, signature."""
-    from mien.cli.out import _progress, _project
+    from mien.cli.out import _progress
+    from mien.cli.out import _project as opened
     from mien.export import release
     from mien.policy.uses import checked
 
     with errors():
-        order = release.Order(name, version, tuple(trainers or ()), tables, licence, checked(use), sign, date, after)
-        with _project() as project, _progress("building", as_json) as progress:
+        wanted = tuple(trainers or ())
+        order = release.Order(name, version, wanted, tables, licence, checked(use), sign, date, after, revocations)
+        with opened() as project, _progress("building", as_json) as progress:
             if split:
                 built = release.build_apart(project, order, out, progress=progress)
             else:
@@ -75,22 +80,30 @@ def _told(made: Any) -> None:
 def verify(folder: Folder, key: Public = None, as_json: Json = False) -> None:
     """Check every file, the root and the signature. Needs only the folder."""
     from mien.export.release import list_findings, public_key
-    from mien.store.revocation import beside, read
+    from mien.store.released import lists_of
+    from mien.store.revocation import age_days
     from mien.store.sealing import check
 
     with errors():
         public = public_key(key) if key else None
         manifest, found = check(folder, public)
-        gone = read(beside(folder)).of(manifest.label, manifest.root) if manifest else None
+        lists = lists_of(folder, manifest) if manifest else []
+        gone = next((g for _, r in lists if manifest and (g := r.of(manifest.label, manifest.root))), None)
         wrong = list_findings(folder, public) if gone else []
     root, signer = (manifest.root, manifest.signer) if manifest else (None, None)
     if as_json:
-        give({"ok": not found and gone is None, "root": root, "signer": signer, "findings": found, "revoked": gone})
+        give(
+            {"ok": not found and gone is None, "root": root, "signer": signer, "findings": found, "revoked": gone}
+            | {"lists": [{"where": w, "at_utc": r.at_utc} for w, r in lists]}
+        )
     elif not found:
         print(root)
         say(f"signed by {signer}" + ("" if key else " (whose that is, only --key says)") if signer else "not signed")
     for finding in () if as_json else found:
         say(f"{finding.path}: {finding.text} [{finding.code}]")
+    for where, held in () if as_json else lists:
+        days = age_days(held.at_utc)
+        say(f"list of revocations {where}: {'of an unknown age' if days is None else f'{max(0, days):.0f} day(s) old'}")
     if gone is not None and not as_json:
         say(f"revoked: {gone.reason} [release.revoked]")
         for text in wrong:
@@ -113,6 +126,9 @@ def push(
     with errors():
         public = release.public_key(key) if key else None
         done = release.push(folder, to, egress=_egress(), key=public, send=yes and not dry_run)
+        if done.sent and (project := _project()) is not None:
+            release.register_copy(project, done)
+            project.close()
     if as_json:
         give(done)
         return
@@ -128,19 +144,58 @@ def revoke(
     why: Annotated[str, typer.Option("--why", help="For its readers: what is wrong, and never who.")],
     sign: Sign = None,
     successor: Annotated[str, typer.Option("--successor", metavar="NAME-VERSION", help="What to use instead.")] = "",
+    copies: Annotated[
+        bool, typer.Option("--copies", help="Also into every copy on this machine that the project knows of.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Put a release on the list that loaders read. Publish the list where the release went."""
     from mien.export import release
 
+    told: tuple[list[Any], list[Any]] = ([], [])
     with errors():
         listed = release.revoke(folder, why, key=sign, successor=successor)
+        if copies and (project := _project()) is not None:
+            told = release.into_copies(project, folder)
+            project.close()
     if as_json:
-        give({"list": listed})
+        give({"list": listed, "copies": told[0], "by_hand": told[1]})
         return
     print(listed)
+    for path in told[0]:
+        say(f"also in a copy: {path}")
+    for place in told[1]:
+        say(f"copy it there by hand: {place}")
     say(f"revoked; copy {listed.name} to wherever the release went")
     say("a successor without what was withdrawn: mien release build NAME VERSION --after FOLDER")
+
+
+@app.command()
+def trained(
+    adapter: Annotated[Path, typer.Argument(metavar="ADAPTER", help="What was trained: a file or a folder.")],
+    on: Annotated[Path, typer.Option("--on", metavar="DATA", help="An export, a release, or files of one.")],
+    as_json: Json = False,
+) -> None:
+    """Note that something was trained on an export or a release, so that `mien forget` names it."""
+    from mien.core import MienError
+    from mien.pipeline.registering import learnt
+
+    with errors():
+        project = _project()
+        if project is None:
+            raise MienError("project.not-found", "there is no project here", "name it: mien -C PROJECT release trained")
+        if not adapter.exists() or not on.exists():
+            missing = on if adapter.exists() else adapter
+            raise MienError("input.no-file", f"there is no {missing}", "name what is there")
+        known = learnt(project, adapter, data=on)
+        project.close()
+    if as_json:
+        give({"adapter": adapter, "registered": known})
+    elif known:
+        say(f"{adapter}: mien forget will name it when somebody in {on} withdraws")
+    else:
+        say(f"nothing of this project is known to be in {on}: nothing was noted")
+    raise SystemExit(0 if known else 1)
 
 
 @app.command("key")
@@ -163,15 +218,23 @@ def key_(
 
 def _egress() -> Any:
     """The list of endpoints of the project at or above the folder; without a project it is empty."""
-    from mien.core import MienError
-    from mien.pipeline import Project
     from mien.policy.egress import EgressTerms
 
-    try:
-        project = Project.open(State.folder)
-    except MienError as error:
-        if error.code != "project.not-found":
-            raise
+    project = _project()
+    if project is None:
         return EgressTerms()  # pyright: ignore[reportCallIssue]
     project.close()
     return project.config.egress
+
+
+def _project() -> Any:
+    """The project at or above the folder; None where there is none."""
+    from mien.core import MienError
+    from mien.pipeline import Project
+
+    try:
+        return Project.open(State.folder)
+    except MienError as error:
+        if error.code != "project.not-found":
+            raise
+        return None

@@ -56,6 +56,7 @@ def fusion(
             trained = train(held, base, level=level, progress=progress)
         path = out or (root or Path()) / "fusion.toml"
         write(path, trained.config, card(trained, held))
+        note(path, data=rows, people=set(map(str, held.people)))
     if as_json:
         give({"file": path, "recipe": trained.recipe, "lines": trained.lines, "made": trained.config.made.model_dump()})
         return
@@ -105,6 +106,7 @@ def _confirmed(root: Path | None, out: Path | None, as_json: bool) -> None:
         found, sha = confirmed(project)
     finally:
         project.close()
+    behind = {w.place.partition(" ")[0] for w in found}
     if not found:
         hint = "mien labels export, fill 'your value' on lines of the target 'state', mien labels import"
         raise MienError("train.no-data", "nobody has said a state of an assessed window yet", hint)
@@ -113,6 +115,7 @@ def _confirmed(root: Path | None, out: Path | None, as_json: bool) -> None:
     named = [learnt.Named(w.posterior, w.label, kind_of([c.source for c in w.sources])) for w in found]
     config = learnt.with_sets(learnt.with_people(learnt.held(path), rows, sha), named)
     learnt.write(path, config)
+    note(path, sources=behind)
     if as_json:
         plain = config.model_dump(mode="json")
         sets = {k: v for k, v in (plain["conformal"] or {}).items() if k in ("level", "miss_rate", "confirmed")}
@@ -133,6 +136,24 @@ def _confirmed(root: Path | None, out: Path | None, as_json: bool) -> None:
         )
     if not config.reliability.population:
         say(f"nothing moves yet: {learnt.LEAST_CONFIRMED} confirmed windows of a source are the least")
+
+
+def note(path: Path, **of: Any) -> None:
+    """Register what was trained with the project it was trained in, if there is one (`registering.learnt`)."""
+    from mien.pipeline import Project
+    from mien.pipeline.config import find_root
+    from mien.pipeline.registering import learnt
+
+    try:
+        project = Project.open(find_root(State.folder))
+    except MienError as error:
+        if error.code != "project.not-found":
+            raise
+        return
+    try:
+        learnt(project, path, **of)
+    finally:
+        project.close()
 
 
 @contextmanager

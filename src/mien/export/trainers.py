@@ -125,11 +125,18 @@ def job_of(
     Raises:
         MienError: `export.unknown-trainer`; of `scope_of`; of `splits_of`.
     """
-    scope = scope_of(project, progress, use=use, target=_FOR[trainer(name).track])
+    scope, splits = _selected(project, name, use, progress, split=False, keep=keep)
+    return Job(project, unnamed(scope), splits, terms or Terms(), progress)  # pyright: ignore[reportCallIssue]
+
+
+def _selected(
+    project: Project, name: str, use: Use, progress: Progress, *, split: bool, keep: bool = True
+) -> tuple[Scope, Splits]:
+    scope = scope_of(project, progress, use=use, target=_FOR[trainer(name).track], split=split)
     splits = splits_of(project, scope, keep=keep)
     left = tuple(Withheld(scope_name(scope, sha), w.code, w.reason) for sha, w in splits.left_out.items())
     scope.withheld += left
-    return Job(project, unnamed(scope), splits, terms or Terms(), progress)  # pyright: ignore[reportCallIssue]
+    return scope, splits
 
 
 def scope_name(scope: Scope, sha: str) -> str:
@@ -144,6 +151,7 @@ def export_for(
     terms: Terms | None = None,
     *,
     force: bool = False,
+    use: Use = "share",
     progress: Progress = unwatched,
 ) -> Exported:
     """Write a project for a trainer, whole or not at all.
@@ -152,11 +160,41 @@ def export_for(
         MienError: `export.unknown-trainer`, `export.exists`, `export.nothing`, `export.all-withheld`,
             `export.not-writable`, `splits.*`, `licence.mixed`.
     """
-    chosen = trainer(name)
+    trainer(name)
     with staging(out, force=force) as draft:
-        job = job_of(project, name, terms, progress=progress)
-        files = fill(job, chosen, draft)
-    left(project, "export", out, [p.source.sha256 for p in job.scope.parts], out / MANIFEST)
+        return _written(project, name, out, draft, job_of(project, name, terms, use=use, progress=progress))
+
+
+def export_apart(
+    project: Project,
+    name: str,
+    out: Path,
+    terms: Terms | None = None,
+    *,
+    force: bool = False,
+    use: Use = "share",
+    progress: Progress = unwatched,
+) -> tuple[Exported, ...]:
+    """As `export_for`, a folder for each set of recordings whose terms fit together: `out` where all do, else
+    `out-KIND`, as releases are parted. Splits are drawn over all of them; what was written before an error stays.
+
+    Raises:
+        MienError: as `export_for`.
+    """
+    scope, splits = _selected(project, name, use, progress, split=True)
+    made: list[Exported] = []
+    for folder, part in scope.named_groups(out.name):
+        place = out.with_name(folder)
+        job = Job(project, unnamed(part), splits, terms or Terms(), progress)  # pyright: ignore[reportCallIssue]
+        with staging(place, force=force) as draft:
+            made.append(_written(project, name, place, draft, job))
+    return tuple(made)
+
+
+def _written(project: Project, name: str, out: Path, draft: Path, job: Job) -> Exported:
+    files = fill(job, trainer(name), draft)
+    # Registered before it is there: what is withdrawn later must be found.
+    left(project, "export", out, [p.source.sha256 for p in job.scope.parts], draft / MANIFEST)
     counts = {s: sum(job.splits.of.get(p.source.sha256) == s for p in job.scope.parts) for s in SPLITS}
     return Exported(name, out, files, counts, tuple(job.dropped), job.scope.withheld, tuple(_warnings(job)))
 

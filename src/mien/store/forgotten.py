@@ -2,7 +2,7 @@
 
 HMAC-SHA256 (RFC 2104) of a recording's sha256 under 32 random bytes of this project, which lie in the same file, for
 its owner's eyes alone. Whoever has the record, the log, a report or a list of revocations, and a clip, cannot ask
-whether it was here. Whoever has the whole project folder can, as they can by giving it the clip: to refuse it is to know it.
+whether it was here. Whoever has the whole project folder can, as by giving it the clip: to refuse it is to know it.
 """
 
 from __future__ import annotations

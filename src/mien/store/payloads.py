@@ -28,6 +28,7 @@ ENDINGS = (".jsonl", ".json", ".csv", ".parquet", ".tar")
 _STEM = re.compile(r"(?:^|/)([0-9a-f]{20})(?:[-.][^/]*)?$")
 _FILES = ("stem", "__key__", "id", "file_name", "file", "path", "video", "video_path", "image", "images", "videos",
           "audio", "audios")  # fmt: skip
+_CLIPS, _SOURCES = ("clip_id", "clip"), ("sha256", "source_sha256")
 _AT_ONCE = 64
 
 
@@ -58,8 +59,8 @@ class Marks:
     def why_not(self, row: Row) -> str | None:
         """Why a row is kept back, "" where it is not, None where it is of another split."""
         said = [self.clips.get(name, UNPLACED) for name in _stems(row)]
-        said += [self.clips.get(str(row["clip_id"]), UNPLACED)] if "clip_id" in row else []
-        said += [self.sources.get(str(row["sha256"]), UNPLACED)] if "sha256" in row else []
+        said += [self.clips.get(str(row[k]), UNPLACED) for k in _CLIPS if k in row]
+        said += [self.sources.get(str(row[k]), UNPLACED) for k in _SOURCES if k in row]
         if not said:
             return UNPLACED
         return next((s for s in said if s), None if None in said else "")
@@ -103,13 +104,9 @@ class PayloadStream:
             elif code is not None:
                 yield position, row
 
-    def to_torch(self) -> Any:
-        """As `torch.utils.data.IterableDataset`; workers share the rows. Raises MienError `install.missing-extra`."""
-        return torch_stream(self)
-
     def to_datasets(self) -> Any:
         """As `datasets.IterableDataset`, which keeps nothing on disk. Raises MienError `install.missing-extra`."""
-        return _datasets().IterableDataset.from_generator(_each, gen_kwargs={"held": self})
+        return datasets_stream(self)
 
 
 class Payload(Sequence[Row]):
@@ -151,21 +148,9 @@ class Payload(Sequence[Row]):
         return package.Dataset.from_list(list(self))
 
 
-def torch_stream(held: Iterable[Any]) -> Any:
-    """An iterable as `torch.utils.data.IterableDataset`, shared out among workers. Raises `install.missing-extra`."""
-    try:
-        from torch.utils.data import IterableDataset, get_worker_info
-    except ImportError:
-        raise missing_extra("torch", "torch") from None
-
-    class Stream(IterableDataset[Any]):
-        def __iter__(self) -> Iterator[Any]:
-            info = get_worker_info()
-            for i, row in enumerate(held):
-                if info is None or i % info.num_workers == info.id:
-                    yield row
-
-    return Stream()
+def datasets_stream(held: Iterable[Row]) -> Any:
+    """Rows as `datasets.IterableDataset`. Raises MienError `install.missing-extra`."""
+    return _datasets().IterableDataset.from_generator(_each, gen_kwargs={"held": held})
 
 
 def _each(held: Iterable[Row]) -> Iterator[Row]:

@@ -20,7 +20,7 @@ import numpy as np
 
 from mien.core import MienError, Span, missing_extra
 from mien.store import revocation
-from mien.store.payloads import FREE, Marks, Payload, PayloadStream, torch_stream
+from mien.store.payloads import FREE, Marks, Payload, PayloadStream, datasets_stream
 from mien.store.sealing import Finding, Manifest, Sealed, check, file_sha256, read_manifest
 
 EXAMPLES = "examples.jsonl"
@@ -99,7 +99,7 @@ class Released:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseStream:
-    """The examples of a release, one after another; nothing is kept.
+    """The examples of a release, one after another; nothing is kept. For torch: `mien.train.streams`.
 
     `skipped`: code → examples left out so far. `lists`: the lists of revocations that were read, and how old they are.
     """
@@ -112,8 +112,8 @@ class ReleaseStream:
     skipped: Counter[str] = field(default_factory=Counter)
 
     def rows(self, path: str) -> PayloadStream:
-        """The rows of a file of the release ("trl/train.jsonl", "tables/claims.parquet", "hf/data/train.parquet"), without
-        those of examples that may not be handed out.
+        """The rows of a file of the release ("trl/train.jsonl", "tables/claims.parquet", "hf/data/train.parquet"),
+        without those of examples that may not be handed out.
 
         Raises:
             MienError: `release.no-file`, `release.no-rows`, `release.changed`.
@@ -125,14 +125,9 @@ class ReleaseStream:
         handed out; files that belong to no one example are not among them."""
         return _files_in(self, folder, self._marks())
 
-    def to_torch(self) -> Any:
-        """As `torch.utils.data.IterableDataset` of plain dictionaries; workers share the rows. Raises MienError
-        `install.missing-extra`."""
-        return torch_stream(_Flat(self))
-
     def to_datasets(self) -> Any:
         """As `datasets.IterableDataset`. Raises MienError `install.missing-extra`."""
-        return flat_datasets(self)
+        return datasets_stream(_Flat(self))
 
     def _marks(self) -> Marks:
         for _ in self._open_rows(marks := Marks()):
@@ -246,19 +241,6 @@ class _Flat:
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         yield from map(flat, self.stream)
-
-
-def flat_datasets(stream: ReleaseStream) -> Any:
-    """A stream as `datasets.IterableDataset`. Raises MienError `install.missing-extra`."""
-    try:
-        import datasets
-    except ImportError:
-        raise missing_extra("datasets", "datasets") from None
-    return datasets.IterableDataset.from_generator(_each, gen_kwargs={"held": _Flat(stream)})
-
-
-def _each(held: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    yield from held
 
 
 def _payload(stream: ReleaseStream, path: str, marks: Marks) -> PayloadStream:

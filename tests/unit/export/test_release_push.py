@@ -3,14 +3,17 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import learnable
 import pytest
-from releasing import published
+from releasing import AGREED, ORDER, published
 from typer.testing import CliRunner
 
 from mien.core import MienError
 from mien.export import release
+from mien.export.selection.scope import scope_of
 from mien.policy.egress import EgressTerms
 from mien.store.sealing import MANIFEST, SIGNATURE, check
 
@@ -149,7 +152,7 @@ def test_a_revocation_is_signed_binds_and_names_the_successor(folder, key, tmp_p
     for act in (mien.load_release, lambda f: release.push(f, str(tmp_path / "there"), egress=NOWHERE, send=True)):
         with pytest.raises(MienError, match=r"release\.revoked.*withdrawn"):
             act(folder)
-    listed.write_bytes(listed.read_bytes().replace(b"withdrawn", b"WITHDRAWN"))
+    listed.write_bytes(listed.read_bytes().replace(b"was withdrawn", b"was WITHDRAWN"))
     assert release.list_findings(folder, public)
     with pytest.raises(MienError, match=r"release\.revoked"):  # whoever wrote it: revoking is the safe side
         mien.load_release(folder)
@@ -204,3 +207,66 @@ def test_the_commands(tmp_path, monkeypatch):
     assert "revoked" in run("verify", folder, code=1).output
     after = run("build", "faces", "1.0.1", "--licence", "CC-BY-4.0", "--after", folder)
     assert "faces-1.0.1" in after.stdout
+
+
+def test_copies_are_registered_and_get_the_list(tmp_path):
+    """Pushed by the command: the project knows where it went; `revoke --copies` and `forget` write the list there."""
+    import mien
+    from mien.cli.app import app
+    from mien.pipeline.enrolling import add, assign
+    from mien.pipeline.forgetting import forget
+
+    def said(*given):
+        done = CliRunner().invoke(app, ["-C", str(tmp_path / "p"), *map(str, given), "--json"])
+        return json.loads(done.stdout) if done.stdout else done.output
+
+    held = published(tmp_path / "p")
+    add(held, "P-07")
+    first = release.build(held, ORDER).folder
+    other = release.build(held, replace(ORDER, name="other")).folder
+    for folder, to in ((first, "one"), (first, "two"), (other, "one")):
+        said("release", "push", folder, tmp_path / to, "--yes")
+    copies = [tmp_path / "one" / first.name, tmp_path / "two" / first.name]
+    paths = {r.path for r in held.store.registered() if r.kind == "release"}
+    assert {str(c) for c in copies} <= paths
+    assert len(mien.load_release(copies[0])) == 2
+    told = said("release", "revoke", first, "--why", "a mistake", "--copies")
+    assert set(told["copies"]) == {str(c / "revoked.json") for c in copies}
+    for copy in copies:
+        assert check(copy)[1] == []  # the list is outside of the seal
+        with pytest.raises(MienError, match=r"release\.revoked"):
+            mien.load_release(copy)
+        text = (copy / "revoked.json").read_text()
+        assert "other-1.0.0" not in text  # what concerns it, and nothing else
+    assert len(mien.load_release(tmp_path / "one" / other.name)) == 2
+    assign(held, "P-07", "talk, one.mp4", "C1")
+    receipt = forget(held, "P-07")
+    assert str(tmp_path / "one" / other.name) in receipt.outside
+    with pytest.raises(MienError, match=r"release\.revoked"):
+        mien.load_release(tmp_path / "one" / other.name)
+    assert first.name not in (tmp_path / "one" / other.name / "revoked.json").read_text()
+    held.close()
+
+
+def test_an_export_for_a_trainer_is_parted_as_a_release_is(tmp_path):
+    """One way for both: the same recordings in parts of the same names."""
+    from mien.export.trainers import export_apart, export_for
+
+    root = tmp_path / "p"
+    terms = {1: {"licence": "CC-BY-SA-4.0"}, 2: {"licence": "GPL-3.0-only"}}
+    held = learnable.project(root, (1, 2), source={n: AGREED | t for n, t in terms.items()})
+    with pytest.raises(MienError, match=r"licence\.mixed.*\n.*--split-by-licence"):
+        export_for(held, "trl", tmp_path / "whole", use="publish")
+    assert not (tmp_path / "whole").exists()
+    parts = export_apart(held, "trl", tmp_path / "set", use="publish")
+    built = release.build_apart(held, replace(ORDER, name="set", tables=False, licence=""), tmp_path / "releases")
+    assert [p.out.name for p in parts] == [b.folder.name.removesuffix("-1.0.0") for b in built]
+    assert len(parts) == 2
+    shas = [{s["sha256"] for s in json.loads((p.out / "export.json").read_text())["sources"]} for p in parts]
+    assert sorted(map(sorted, shas)) == sorted([learnable.sha_of(root, n)] for n in terms)
+    paths = {r.path: set(r.sources) for r in held.store.registered() if r.kind == "export"}
+    assert [paths[str(p.out)] for p in parts] == shas
+    assert [n for n, _ in scope_of(held, split=True).named_groups("team")] == [
+        "team"
+    ]  # to share, they may stay together
+    held.close()

@@ -6,8 +6,8 @@ What may enter: building, keys, cards, pushing and revoking. What reads a releas
 
 from mien.export.release.build import Built, Order, build, build_apart
 from mien.export.release.keys import Key, default_key, new_key, open_key, public_key
-from mien.export.release.pushing import Pushed, push
-from mien.export.release.revoking import list_findings, revoke
+from mien.export.release.pushing import Pushed, push, register_copy
+from mien.export.release.revoking import into_copies, list_findings, revoke
 
 __all__ = [
     "Built",
@@ -17,10 +17,12 @@ __all__ = [
     "build",
     "build_apart",
     "default_key",
+    "into_copies",
     "list_findings",
     "new_key",
     "open_key",
     "public_key",
     "push",
+    "register_copy",
     "revoke",
 ]

@@ -67,6 +67,7 @@ class Order:
         key: the private key that signs it.
         date: ISO date that card and croissant name; "": none, so that building again gives the same bytes.
         after: the folder of the release whose place it takes.
+        revocations: where its list of revocations will be: an https address, or a path seen from its folder.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Order:
     key: Path | None = None
     date: str = ""
     after: Path | None = None
+    revocations: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not _VERSION.fullmatch(self.version):
@@ -88,6 +90,9 @@ class Order:
             )
         if self.use not in ("share", "publish"):
             raise MienError("release.bad-use", f"a release is not for {self.use!r}", "share or publish")
+        if self.revocations.partition("://")[1] and not self.revocations.startswith("https://"):
+            hint = "https://…, or a path seen from the release"
+            raise MienError("release.bad-revocations", f"{self.revocations} is no place for a list", hint)
         if self.date:
             try:
                 Date.fromisoformat(self.date)
@@ -136,18 +141,12 @@ def build_apart(
     """
     _place(project, order, out)
     named = scope_of(project, progress, use=order.use, target=target_of(trainers_named(order.trainers)), split=True)
-    splits, parts = splits_of(project, named), named.groups()
-    orders = [order] if len(parts) < 2 else [replace(order, name=f"{order.name}-{_kind(p)}") for p in parts]
-    places = [_place(project, o, out) for o in orders]
+    splits = splits_of(project, named)
+    orders = [(replace(order, name=name), part) for name, part in named.named_groups(order.name)]
+    places = [_place(project, o, out) for o, _ in orders]
     return tuple(
-        _built(project, o, place, part, splits, progress) for o, place, part in zip(orders, places, parts, strict=True)
+        _built(project, o, place, part, splits, progress) for (o, part), place in zip(orders, places, strict=True)
     )
-
-
-def _kind(scope: Scope) -> str:
-    """The share-alike licence that binds a scope, as part of a name."""
-    bound = (c.partition(":")[2] for c in scope.permission.conditions(scope.use) if c.startswith("share-alike:"))
-    return re.sub(r"[^a-z0-9]+", "-", next(bound, "free").lower()).strip("-")
 
 
 def _place(project: Project, order: Order, out: Path | None) -> Path:
@@ -218,6 +217,7 @@ def _about(scope: Scope, order: Order, models: list[Model], conditions: tuple[st
         "licence": order.licence,
         "conditions": list(conditions),
         "date": order.date,
+        **({"revocations": order.revocations} if order.revocations else {}),
         "trainers": sorted(set(order.trainers)),
         "tables": order.tables,
         "schemas": {"store": STORE_VERSION, "tables": SCHEMA_VERSION, "release": FORMAT_VERSION},

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from mien.core import MienError, missing_extra
+from mien.pipeline import Project, utc_now
 from mien.policy.egress import EgressTerms, endpoint
 from mien.store.released import refuse_revoked
 from mien.store.revocation import beside, read
@@ -73,6 +74,18 @@ def push(
         _send(folder, files, kind, place, manifest.label, hub)
     size = sum((folder / f).stat().st_size for f in files)
     return Pushed(manifest.label, manifest.root, to, files, size, send)
+
+
+def register_copy(project: Project, pushed: Pushed) -> None:
+    """Note where a release of the project went, with whose data it holds; one of elsewhere is not known there."""
+    kind = "folder" if "://" not in pushed.to or pushed.to.startswith("file:") else ""
+    place: Path | str = pushed.to
+    if kind:
+        place = Path(urlsplit(pushed.to).path if pushed.to.startswith("file:") else pushed.to) / pushed.label
+    for r in project.store.registered():
+        if r.kind == "release" and r.sha256 == pushed.root:
+            project.store.register("release", place, r.sources, r.subjects, r.sha256, utc_now())
+            return
 
 
 def _permitted(manifest: Manifest, kind: str) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from mien.core import MienError
 from mien.export.release.keys import open_key
+from mien.pipeline import Project
 from mien.store import durable
-from mien.store.revocation import Revoked, read, root_key, write
+from mien.store.revocation import Revocations, Revoked, beside, hand_on, read, root_key, write
 from mien.store.sealing import (
     REVOKED,
     REVOKED_DOMAIN,
@@ -59,6 +60,28 @@ def revoke(folder: Path, why: str, *, key: Path | None = None, successor: str = 
         made = signature(held.public, digest, held.sign(REVOKED_DOMAIN, digest))
         durable.write(beside, lambda out: out.write(made))
     return path
+
+
+def into_copies(project: Project, folder: Path) -> tuple[list[Path], list[str]]:
+    """Write what the lists say of a release into its copies that the project knows of.
+
+    Returns:
+        Lists that were written; places where somebody has to copy it by hand.
+    """
+    manifest, _ = read_manifest(folder)
+    if manifest is None:
+        raise MienError("release.bad-manifest", f"{folder} holds no readable release", "name its folder")
+    held = read(beside(folder)).of(manifest.label, manifest.root)
+    if held is None:
+        return [], []
+    listed = Revocations({manifest.label: held}, at_utc=held.at_utc)
+    known = [r.path for r in project.store.registered() if r.kind == "release" and r.sha256 == manifest.root]
+    local = {p: ((project.root or Path()) / p).resolve() for p in known if "://" not in p}
+    others = [p for p in local.values() if p != folder.resolve()]
+    done, failed = hand_on(others, listed, manifest.root)
+    reached = {p.parent for p in done}
+    gone = [str(p) for p in others if p not in reached]
+    return done, sorted({*gone, *map(str, failed), *(p for p in known if "://" in p)})
 
 
 def list_findings(folder: Path, key: bytes | None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -100,6 +101,16 @@ class Scope:
         names = {p.source.sha256 for p in self.parts}
         made, _ = groups_of({sha: self.recordings[sha] for sha in names}, self.use)
         return tuple(replace(self, parts=tuple(p for p in self.parts if p.source.sha256 in g.members)) for g in made)
+
+    def named_groups(self, name: str) -> tuple[tuple[str, Scope], ...]:
+        """`groups` with a name for each: `name` where all may stay together, else `name-KIND`, by the share-alike
+        licence that binds it (`name-free` for none)."""
+        parts = self.groups()
+        return ((name, parts[0]),) if len(parts) == 1 else tuple((f"{name}-{p._kind()}", p) for p in parts)
+
+    def _kind(self) -> str:
+        bound = (c.partition(":")[2] for c in self.permission.conditions(self.use) if c.startswith("share-alike:"))
+        return re.sub(r"[^a-z0-9]+", "-", next(bound, "free").lower()).strip("-")
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -246,7 +257,7 @@ def scope_of(
         raise MienError(
             "licence.mixed",
             f"these recordings cannot leave as one: their terms contradict each other ({', '.join(kinds)})",
-            "one release for each that fit together: mien release build NAME VERSION --split-by-licence",
+            "one folder for each that fit together: --split-by-licence (mien release build, mien export --for)",
         )
     return made
 

@@ -18,6 +18,7 @@ from mien.export.selection.scope import Progress, scope_of, unwatched
 from mien.export.tables.delimited import guarded, unguarded
 from mien.export.tables.lookup import Known, Line, lines_of, number, read
 from mien.pipeline import Project, utc_now
+from mien.pipeline.registering import left
 
 COLUMNS = ("source", "start s", "end s", "track", "target", "value now", "your value", "place", "sha256")
 UNCLEAR, NONE = "unclear", "(none)"
@@ -63,6 +64,7 @@ def export_labels(project: Project, path: Path, *, force: bool = False, progress
                     out.writerow([guarded(cell) for cell in _cells(line, scope.labels)])
                     count += 1
         draft.replace(path)
+        left(project, "export", path, [s.sha256 for s in scope.sources.values()])
     except OSError as error:
         raise MienError("export.not-writable", f"cannot write {path}: {error.strerror}", "name another file") from error
     finally:
