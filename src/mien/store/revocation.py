@@ -196,8 +196,9 @@ def fetched(url: str) -> Revocations:
     from urllib.request import HTTPRedirectHandler, build_opener
 
     class Https(HTTPRedirectHandler):
-        def redirect_request(self, *given: Any) -> Any:
-            return super().redirect_request(*given) if str(given[-1]).startswith("https://") else None
+        def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+            to = newurl if newurl.startswith("https://") else ""
+            return super().redirect_request(req, fp, code, msg, headers, to) if to else None
 
     try:
         with build_opener(Https).open(url, timeout=FETCH_S) as held:
@@ -239,7 +240,8 @@ def parsed(raw: bytes, name: str) -> Revocations:
         at = str(told["at_utc"]) if version > 1 else max((r.at_utc for r in releases.values()), default="")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _unreadable(name, error) from error
-    return Revocations(releases, *map(frozenset[str], listed), at)
+    withdrawn, sources, subjects = map(frozenset[str], listed)
+    return Revocations(releases, withdrawn, sources, subjects, at)
 
 
 def _unreadable(name: str, error: Exception) -> MienError:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mien.core import Span, Track
+from mien.policy.consent import State
 from mien.policy.redaction import Boxes, coarse, redactions
 from mien.policy.uses import PolicyTerms
 
@@ -125,7 +126,8 @@ def test_bodies_and_voices_of_who_said_no():
 )
 def test_every_detection_lies_in_its_region(rows):
     held = boxes(*rows)
-    for said, redact in (({"a": "no"}, "none"), ({}, "all-faces")):
+    refused: dict[str, State] = {"a": "no"}
+    for said, redact in ((refused, "none"), ({}, "all-faces")):
         (region,) = redactions((A,), said, {"a": held}, terms(redact), clip=CLIP)
         assert (np.diff(region.t_us) > 0).all()
         for t, box in zip(held.t_us.tolist(), held.box.tolist(), strict=True):
