@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from bench.faces import DATA
 from mien.core import Claim, Span, Trace
-from mien.evaluate.audit import Audited, Figure, auroc_figure, clustered, figures, ledger_of
+from mien.evaluate.audit import Audited, Figure, auroc_figure, clustered, figures, ledger_of, wilson
 from mien.policy import forbidden_words
 from mien.reason import CHECKS, Audit, Ledger, audit, reason
 from mien.reason.grammar import RECORDING, parse, read
@@ -70,14 +70,16 @@ class Rewritten(NamedTuple):
     predicate: Predicate
     names: dict[str, str]
     same: bool
-    unseen: bool
+    group: str
+    model: str
+
+
+UNSEEN = "test5"
+"""The rewrites that were looked at, and judged, only after the rules stood."""
 
 
 def rewritten() -> Iterator[Rewritten]:
-    """Rewrites by SmolLM2-135M-Instruct of sentences about invented clips, those left out that repeat the sentence.
-
-    The rules were written with all sets but `fourth` in view, which was made and judged after that.
-    """
+    """Rewrites by small models of sentences about invented clips, those left out that repeat the sentence."""
     with PARAPHRASES.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
             said = parse(row["sentence"])
@@ -88,25 +90,35 @@ def rewritten() -> Iterator[Rewritten]:
             who = held.get("track", RECORDING)
             predicate = read(row["predicate"], span, None if who == RECORDING else "t", ())
             assert predicate is not None, row
-            yield Rewritten(row["rewritten"], predicate, {"t": who}, row["meaning"] == "same", row["set"] == "fourth")
+            same = row["meaning"] == "same"
+            yield Rewritten(row["rewritten"], predicate, {"t": who}, same, row["set"], row["model"])
 
 
 def others_words() -> list[str]:
-    """Rewrites of a real small model, against a person's judgement."""
+    """Rewrites of real small models, against a person's judgement."""
     lines = [
-        "Sentences in the words of a real small model (SmolLM2-135M-Instruct), judged by hand:",
+        "Sentences in the words of real small models, judged by hand one by one (intervals: Wilson, 95 %):",
         "",
         "| rewrites | say the same | of these refused | say something else | of these taken |",
         "|---|---|---|---|---|",
     ]
-    rows = list(rewritten())
-    for what, unseen in (("seen while the rules were written", False), ("made afterwards", True)):
-        mine = [(faithful(r.text, r.predicate, r.names), r.same) for r in rows if r.unseen == unseen]
+    rows = [(r, faithful(r.text, r.predicate, r.names)) for r in rewritten()]
+    seen = [r for r in rows if r[0].group != UNSEEN]
+    unseen = [r for r in rows if r[0].group == UNSEEN]
+    parts = [("all seen while the rules were written", seen), ("all made and judged afterwards", unseen)]
+    for model in sorted({r.model for r, _ in unseen}):
+        parts.append((f"of these by {model}", [r for r in unseen if r[0].model == model]))
+    for what, mine in parts:
+        same, other = [t for r, t in mine if r.same], [t for r, t in mine if not r.same]
         if mine:
-            same, other = [t for t, s in mine if s], [t for t, s in mine if not s]
-            wrong = f"{same.count(False)} | {len(other)} | {other.count(True)}"
-            lines.append(f"| {len(mine)} {what} | {len(same)} | {wrong} |")
+            wrong = f"{_of(same.count(False), len(same))} | {len(other)} | {_of(other.count(True), len(other))}"
+            lines.append(f"| {len(mine)}, {what} | {len(same)} | {wrong} |")
     return lines
+
+
+def _of(count: int, n: int) -> str:
+    low, high = wilson(count / n, n) if n else (0.0, 1.0)
+    return f"{count} [{100 * low:.1f}, {100 * high:.1f} %]"
 
 
 def _case(source: str, made: Invented) -> Case:
