@@ -232,7 +232,7 @@ def test_a_gate_that_forgot_a_rule_would_be_found(broken, monkeypatch):
 
 def row(scopes: str, when: str, ends: str | None = None, assent: Assent = "not-asked") -> Consent:
     every: tuple[ConsentScope, ...] = ("analyse", "export", "train", "publish")
-    kept = tuple(s for s in every if s in scopes.split())
+    kept = tuple[ConsentScope, ...](s for s in every if s in scopes.split())
     return Consent("c", "P", kept, when, ends, "me", assent)
 
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from mien.core import Observation, Track
+from mien.core import Observation, Span, Track
 from mien.export.selection.people import People
 from mien.export.selection.scope import ClipRows, Scope
 from mien.pipeline.stages.boxes import BOX, track_id
 from mien.policy.consent import State
-from mien.policy.redaction import Boxes, Region, redactions
+from mien.policy.redaction import Box, Boxes, Region, redactions
 
 NOBODYS = "untracked"
 _KINDS = {"faces": "face", "objects": "object"}
@@ -38,7 +38,7 @@ def redactions_of(scope: Scope, rows: ClipRows) -> tuple[Region, ...]:
             said[name] = "no"
     voiced = bool(store.all(Observation, "clip_id = ? AND target = 'vocal.kind'", (clip.id,)))
     heard = {t for t, state in said.items() if state == "no"} if voiced else set[str]()
-    places = [
+    places: list[tuple[Span, Box, State]] = [
         (a.span, a.zone, people.says(a.subject_id, scope.use))
         for a in people.marks.assigned(source.sha256, clip.span)
         if a.zone is not None and a.subject_id not in found
