@@ -33,6 +33,9 @@ class Clock:
     def monotonic(self) -> float:
         return self.now / 1e9
 
+    def time_ns(self) -> int:
+        return self.now
+
     def work(self, ms: float) -> None:
         self.now += round(ms * MS)
 

@@ -157,16 +157,15 @@ class Square:
         import cv2
 
         over = max(1, int(self.side // size))
-        corners = np.array([[0.0, 0.0], [size, 0.0], [0.0, size]])
-        target = self.to_frame(corners, size)
-        if over > 1:
-            pixels, origin = self._averaged(pixels, over)
-            target = (target - origin) / over
-        matrix = cv2.getAffineTransform((target - 0.5).astype(np.float32), (corners - 0.5).astype(np.float32))
-        return np.asarray(
-            cv2.warpAffine(pixels, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT),
-            np.uint8,
-        )
+        n = size if over == 1 else 2 * size  # twice as finely, then the mean of four
+        corners = np.array([[0.0, 0.0], [n, 0.0], [0.0, n]])
+        places = self.to_frame(corners, n)
+        if over > 3:
+            pixels, origin = self._averaged(pixels, over // 2)
+            places = (places - origin) / (over // 2)
+        matrix = cv2.getAffineTransform((places - 0.5).astype(np.float32), (corners - 0.5).astype(np.float32))
+        cut = cv2.warpAffine(pixels, matrix, (n, n), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+        return averaged(np.asarray(cut, np.uint8), n // size)
 
     def _averaged(self, pixels: U8, over: int) -> tuple[U8, Array]:
         """What the frame has of the square's surroundings, as means of `over` × `over` px, and its corner."""
