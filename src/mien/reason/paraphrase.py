@@ -66,7 +66,9 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\bprecede[sd]?\b", "starts before"), (r"\b(before|after) the (?:start|beginning) of\b", r"\1"),
     # hypotheses and readings
     (r"\b(?:a )?(?:possible|potential) (?=reason|cause)|\bcould (?=be a (?:reason|cause))", "may "),
+    (r"\bthe ([^,]*?) may have the ([^,]*?) before it as a reason\b", r"the \2 may be a reason for the \1 after it"),
     (r"\b(?:reason|cause) (?:for|of)\b", "reasonfor"), (r"\bmay be there to\b", "may serve to"),
+    (r"\bto ([^,;]*) may be what ([^,;]*) serves\b", r"\2 may serve to \1"),
     (r"\b(?:speak(?:s|ing)?|spoken?|argu(?:es?|ed|ing)|counts?|evidence) against\b", "against"),
     (r"\bagainst by\b", "againstby"), (r"\bin (?:line|accordance|keeping) with\b", "consistent with"),
     (r"\bon average\b", "average"), (r"\b(?:a|the) reading is not (?=given)", "no reading is "),
@@ -84,8 +86,7 @@ TOKEN = re.compile(
 CLAUSE = re.compile(r"[,;:]\s|\.(?:\s|$)|[()]")
 PRONOUN = re.compile(r"\s*(?:and )?(?:that|it|they|which)\b")
 AMOUNT = re.compile(r"#|upto$")
-SAYS = re.compile(r"([\w.-]+) → ([\w -]+?) (\d+\.\d+) \(λ (\d+\.\d+)\)")
-"""What one source of an assessment says."""
+SAYS = re.compile(r"([\w.-]+) → ([\w -]+?) (\d+\.\d+) \(λ (\d+\.\d+)\)")  # what one source of an assessment says
 
 
 def faithful(text: str, predicate: Predicate, names: Names) -> bool:
