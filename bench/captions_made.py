@@ -19,7 +19,7 @@ VARIANTS = {
     "encoded anew, crf 30": (30, 1.0, 0.0, {}),
     "scaled by 0.75": (18, 0.75, 0.0, {}),
     "cut 0.2 s later": (18, 1.0, SHIFT_S, {}),
-    "two worker processes": (18, 1.0, 0.0, {"run": {"runner": "process", "workers": 2}}),
+    "analysed again, two worker processes": (18, 1.0, 0.0, {"run": {"runner": "process", "workers": 2}}),
 }
 """Name → crf, scale, seconds that both borders move, settings of the run."""
 

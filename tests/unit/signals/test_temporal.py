@@ -34,7 +34,7 @@ def test_planted_times_are_found_in_noise(seed, snr):
     assert found.confidence > 0.95
 
 
-@pytest.mark.parametrize("kind", ["normal", "laplace", "red", "root"])
+@pytest.mark.parametrize("kind", ["normal", "laplace", "red", "root", "exponential", "walk"])
 def test_noise_makes_no_episodes(kind):
     """At most 1 % of pieces, at three lengths."""
     from scipy.signal import lfilter
@@ -43,7 +43,8 @@ def test_noise_makes_no_episodes(kind):
     make = {
         "normal": lambda n: rng.normal(size=n), "laplace": lambda n: rng.laplace(size=n),
         "red": lambda n: np.asarray(lfilter([1], [1, -0.6], rng.normal(size=n + 50)))[50:],
-        "root": lambda n: np.sqrt(rng.exponential(size=n)),
+        "root": lambda n: np.sqrt(rng.exponential(size=n)), "exponential": lambda n: rng.exponential(size=n),
+        "walk": lambda n: np.cumsum(rng.normal(size=n)),
     }[kind]  # fmt: skip
     for n in (20, 50, 300):
         invented = sum(bool(episodes(np.arange(n) * STEP, make(n))) for _ in range(200))
@@ -56,6 +57,17 @@ def test_the_same_noise_with_an_episode_in_it_has_one():
     t = cells(20)
     found = [episodes(t, rng.normal(size=len(t)) + swell(t, 5, 7, 9, 25.0)) for _ in range(50)]
     assert sum(len(f) == 1 for f in found) >= 48
+
+
+@pytest.mark.parametrize("shape", [[4, 5.5, 7], [4, 5, 99]])
+def test_an_episode_on_a_walk_is_one_only_where_it_is_higher_than_the_walk_goes(shape):
+    """So that refusing everything that wanders is no way to pass either."""
+    rng = np.random.default_rng(9)
+    t = cells(12)
+    walks = [np.cumsum(rng.normal(0, 0.02, len(t))) for _ in range(20)]
+    up = np.interp(t / 1e6, shape, [0, 1, 0] if shape[2] < 12 else [0, 1, 1])
+    assert sum(len(episodes(t, w + up)) == 1 for w in walks) >= 18
+    assert sum(len(episodes(t, w + 0.1 * up)) for w in walks) <= 2
 
 
 def test_a_shuffled_episode_is_none():
