@@ -115,7 +115,7 @@ def _memory() -> list[str]:
     peaks = {n: _alone("export", str(n)) for n in (20, 200)}
     return [
         f"Peak memory of the process of a whole export for musubi-tuner, {WORKERS} clips at a time: "
-        + "; ".join(f"{mb} MB for {files} clips" for mb, files in peaks.values())
+        + "; ".join(f"{mb} MB for {files} clips" for files, mb in peaks.values())
         + "."
     ]
 
