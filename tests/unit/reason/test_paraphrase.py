@@ -91,18 +91,18 @@ def judged():
 
 
 def test_of_small_models_rewrites_hardly_any_that_says_something_else_passes(judged):
-    """SmolLM2-135M and Gemma 3 270M; judged by hand: all of it and nothing else."""
+    """SmolLM2-135M and Gemma 3 270M, in part made after the rules stood; judged by hand: all of it, nothing else."""
     same, other = ([taken for r, taken in judged if r.same == kind] for kind in (True, False))
-    assert len(same) >= 230
-    assert len(other) >= 640
+    assert len(same) >= 430
+    assert len(other) >= 890
     assert sum(other) <= 0.005 * len(other)
     assert sum(same) >= 0.98 * len(same)
 
 
 def test_what_changes_a_rewrite_that_was_taken_has_it_refused(judged):
-    """One change of one slot, of polarity, certainty or order in every rewrite that is taken."""
+    """One change of one slot, of polarity, certainty or order in every second rewrite that is taken."""
     met = dict.fromkeys(MUTATIONS, 0)
-    for r, _ in [j for j in judged if j[1]]:
+    for r, _ in [j for j in judged if j[1]][::2]:
         for name, change in MUTATIONS.items():
             changed = change(r.text)
             if changed != r.text:
