@@ -52,14 +52,14 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\b(?:was|is|were|are) (?:not able|unable) to be (?=measured)|\bcan not be (?=measured)", "could not be "),
     (r"\b(?:was|is|were|are) (?:not measurable|unmeasurable|immeasurable)", "could not be measured"),
     # up, down, to the top and no further
-    (r"\b(?:goes?|went|gone|going) up\b", "rises"), (r"\b(?:goes?|went|gone|going) down\b", "falls"),
+    (r"\b(?:go(?:es|ne|ing)?|went) up\b", "rises"), (r"\b(?:go(?:es|ne|ing)?|went) down\b", "falls"),
     (r"\bbec(?:o|a)mes?\b(.*?)\bhigher\b", r"rises \1"), (r"\bbec(?:o|a)mes?\b(.*?)\blower\b", r"falls \1"),
     (r"\breach\w* (?:a|its|the|their) (?=peak|maximum|highest)", ""), (r"\bhighest (?:point|value)\b", "highest"),
     (r"\b(?:up to|at most|as much as|no more than)\b", "upto"),
     (rf"\b(?:to|from|until|till|than|over|under|above|below|near|about)\s+{AMOUNTS}", " unto "),
     # at once, and one after the other
     (r"\b(?:happen|occur|are)\w* (?:both )?(?:at the same time|simultaneously)\b", "overlap"),
-    (r"\b(?:comes?|came|occurs?|occurred|happens?|happened)\b(?=\s+\S+\s+s (?:before|after|earlier|later))", "starts"),
+    (r"\b(?:comes?|came|occurs?|occurred|happens?|happened|is|are|was|were)\b(?=\s+\S+\s+s (?:before|after|earlier|later))", "starts"),
     (r"\bsound (?:begins?|starts?) at\b", "sound at"), (r"\blater than\b", "after"),
     (r"\b(?:earlier than|prior to|ahead of)\b", "before"), (r"\bthat (?:follow(?:s|ed)|comes after) it\b", "after it"),
     (r"\bthat (?:precede[sd]?|comes before) it\b", "before it"), (r"\bfollow(?:s|ed)\b", "starts after"),
@@ -72,11 +72,12 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\b(?:speak(?:s|ing)?|spoken?|argu(?:es?|ed|ing)|counts?|evidence) against\b", "against"),
     (r"\bagainst by\b", "againstby"), (r"\bin (?:line|accordance|keeping) with\b", "consistent with"),
     (r"\bon average\b", "average"), (r"\b(?:a|the) reading is not (?=given)", "no reading is "),
-    (r"\broom (?:is |was )?left\b|\b(?:leav(?:e|es|ing)|left) room\b|\ballow(?:s|ed|ing)? for\b", "room"),
+    (r"\broom for ([\w ]+?) (?:is|was) left\b", r"room \1"), (r"\broom (?:is |was )?left\b|\b(?:leav(?:e|es|ing)|left) room\b|\ballow(?:s|ed|ing)? for\b", "room"),
     (r"\bif (?:the )?(\w+) (?:were|was|is) (?:left out|not there|missing|absent)", r"without the \1"),
     (r"\bwere it not for\b|\bif there (?:were|was) no\b|\bin the absence of\b|\bleaving out\b", "without"),
     # people and movements
-    (r"\b(?:can|could) be seen\b|\bis seen\b", "in view"), (r"\bthose who know\b|\bwhoever knows\b", "people who know"),
+    (r"\b(?:can|could) be seen\b|\bis seen\b", "in view"), (r"\bin view of\b", "viewof"),
+    (rf"\bfrom (?={WHO.pattern})", "fromwho "), (r"\bthose who know\b|\bwhoever knows\b", "people who know"),
     (r"\blike (?:this|that)\b|\bof (?:this|that) kind\b", "such"),
 )  # fmt: skip
 STATEMENT = re.compile(r"[\w\s.,;:()%+=→–'’-]+")

@@ -24,6 +24,13 @@ def swap(one: str, other: str):
     return lambda text: text.replace(one, "\0").replace(other, one).replace("\0", other)
 
 
+def without_bracket(text: str) -> str:
+    """The text without its only bracket, unless it says the same a second time."""
+    held = re.findall(r" \(([^()]*)\)", text)
+    rest = re.sub(r" \([^()]*\)", "", text)
+    return rest if len(held) == 1 and "(s)" not in text and held[0] not in rest else text
+
+
 MUTATIONS = {
     "time": sub(CLOCK, lambda m: f"1{m[0]}", 1),
     "times": sub(rf"({CLOCK})( to | and )({CLOCK})", r"\3\2\1"),
@@ -45,7 +52,7 @@ MUTATIONS = {
     "you": lambda t: f"You see: {t}",
     "feeling": lambda t: t.rstrip(".") + ", as the person is angry.",
     "question": lambda t: t.rstrip(".") + "?",
-    "lost bracket": lambda t: re.sub(r" \([^()]*\)", "", t) if t.count("(") == 1 and "(s)" not in t else t,
+    "lost bracket": without_bracket,
     "order": lambda t: swap(" before ", " after ")(t) if re.search("start|begin", t) and "hand" not in t else t,
     "unit": lambda t: swap(" degrees", " eye distances")(swap(" dB", " Hz")(t)),
     "source": lambda t: t.replace("the voice", "the face"),
