@@ -25,6 +25,7 @@ from bench.run import footage, noted, replay, subprocess_run
 
 PARTS = ("speed", "hour", "many")
 SIZES = ((640, 360), (1920, 1080))
+INT8 = ("face.centerface", "explicit.opennsfw")  # near enough in 8-bit numbers (`bench tune`), where a project asks
 FPS = 5.0
 USED = frozenset(
     (
@@ -69,9 +70,12 @@ def speed(folder: Path, seconds: float) -> list[str]:
         f"{os.cpu_count()} cores; a machine's load before: {os.getloadavg()[0]:.1f}",
         f"two processes with one model loop each do {scaling():.2f} times the work of one",
         "",
-        "| size | wall s | × real time | bare inference s | decode s | wall ÷ bare | loop s | loop ÷ wall | peak MB |",
-        f"|{9 * '---|'}",
+        "| size | wall s | × real time | bare inference s | decode s | wall ÷ bare | loop s | loop ÷ wall | peak MB "
+        "| int8: wall s | × real time |",
+        f"|{11 * '---|'}",
     ]
+    tuned = [name for name in INT8 if tune(name)]
+    small = "".join(f'\n[adapters."{name}"]\nprecision = "int8"\n' for name in tuned)
     for size in SIZES:
         video = footage(folder / f"{size[1]}.mp4", seconds, size)
         name = f"{size[0]}×{size[1]}"
@@ -81,12 +85,20 @@ def speed(folder: Path, seconds: float) -> list[str]:
         decode = decoded_s(video)
         loop = loop_s(video)
         second = subprocess_run(folder / f"second-{size[1]}", video)
+        eight = [subprocess_run(folder / f"int8-{turn}-{size[1]}", video, settings=small)[0] for turn in (1, 2)]
         wall, _, peak = min(first, second)
         lines.append(
             f"| {name} | {first[0]:.1f}, {second[0]:.1f} | {seconds / wall:.2f} | {bare:.1f} | {decode:.1f} "
-            f"| {wall / (bare + decode):.2f} | {loop:.1f} | {loop / wall:.2f} | {peak:.0f} |"
+            f"| {wall / (bare + decode):.2f} | {loop:.1f} | {loop / wall:.2f} | {peak:.0f} "
+            f"| {', '.join(f'{t:.1f}' for t in eight)} | {seconds / min(eight):.2f} |"
         )
-    return [*lines, "", "the better of two runs counts; starting and loading the models are within it"]
+    lines += ["", "the better of two runs counts; starting and loading the models are within it"]
+    return [*lines, f"int8: {' and '.join(tuned) or 'none kept on this machine'}, which a project has to ask for"]
+
+
+def tune(name: str) -> bool:
+    """Whether an int8 variant of an adapter is kept on this machine."""
+    return subprocess.run([sys.executable, "-m", "mien", "models", "tune", name], check=False).returncode == 0
 
 
 def decoded_s(video: Path) -> float:

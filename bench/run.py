@@ -115,13 +115,18 @@ def footage(
     return path
 
 
-def subprocess_run(root: Path, video: Path, env: Mapping[str, str] | None = None) -> tuple[float, float, float]:
-    """(wall s, peak MB of the process, peak MB with its children) of one `mien run`, with `env` added."""
+def subprocess_run(
+    root: Path, video: Path, env: Mapping[str, str] | None = None, settings: str = ""
+) -> tuple[float, float, float]:
+    """(wall s, peak MB of the process, peak MB with its children) of one `mien run`, with `env` added, and `settings`
+    to the project's `mien.toml`."""
     import psutil
 
     from mien.pipeline import Project
 
     Project.init(root, "research").close()
+    with (root / "mien.toml").open("a", encoding="utf-8") as terms:
+        terms.write(settings)
     started = time.perf_counter()
     command = [sys.executable, "-m", "mien", "-C", str(root), "run", str(video)]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, env={**os.environ, **(env or {})}) as run:
