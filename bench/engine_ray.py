@@ -2,8 +2,9 @@
 
 The same footage through `mien run` with two workers of Ray, two of the process crew, and inline held to one thread,
 which has the other core for decoding and is therefore also held to one core; partner in the same run: what two
-processes with one model loop each get done ÷ one of them, which is what the second core is worth. Wall time holds starting Ray and loading the models; the rate is counted from the first clip that is
-done to the last. The canonical dumps must be equal.
+processes with one model loop each get done ÷ one of them, which is what the second core is worth. Wall time holds
+starting Ray and loading the models; the rate is counted from the first clip that is done to the last. The canonical
+dumps must be equal.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def main(args: list[str]) -> list[str]:
         f"load before and after each: {', '.join(f'{load:.1f}' for load in loads)}",
         f"two processes with one model loop each do {', '.join(f'{w:.2f}' for w in worth)} times the work of one",
         "",
-        "| runner | wall s | × real time | one core ÷ wall | media s/s, first to last clip | ÷ one core, ÷ one thread |",
+        "| runner | wall s | × real time | one core ÷ it | media s/s, first clip to last | ÷ one core, ÷ one thread |",
         f"|{6 * '---|'}",
     ]
     best = {runner: (min(w for w, _ in times), max(r for _, r in times)) for runner, times in found.items()}
