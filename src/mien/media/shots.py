@@ -176,23 +176,30 @@ def scan(
         "end_us": end_us,
         "sound_us": round(heard.sound_us) if source.audio is not None else None,
         "longest_gap_us": gap,
-        "coverage": _coverage(source, first_us, picture_end, round(heard.sound_us)),
+        "coverage": _coverage(source, first_us, picture_end, heard),
         "tally": asdict(tally),
         "sound_kept": kept is not None and kept.finish(end_us),
     }
 
 
-def _coverage(source: Source, first_us: int | None, picture_end: int, sound_us: int) -> float | None:
-    shares: list[float] = []
+def _coverage(source: Source, first_us: int | None, picture_end: int, heard: _Heard) -> float | None:
+    """Decoded ÷ claimed, of the stream that lacks most. A stream whose own length the header does not claim (Matroska)
+    may begin late or end early: of such streams the last must reach the end of the file."""
+    if source.image:
+        return float(first_us is not None)
+    decoded: list[tuple[Any, int, int, int]] = []
     if source.video is not None:
-        decoded = 0 if first_us is None else picture_end - first_us
-        shares += _share(decoded, source.claimed_us(source.video), source.frame_us)
-        if source.video.frames > 0 and source.tally.frames < _FEW_FRAMES * source.video.frames:
-            shares.append(source.tally.frames / source.video.frames)
-        if source.image:
-            shares = [float(first_us is not None)]
+        length = 0 if first_us is None else picture_end - first_us
+        decoded.append((source.video, length, picture_end, source.frame_us))
     if source.audio is not None:
-        shares += _share(sound_us, source.claimed_us(source.audio), 100_000)
+        decoded.append((source.audio, round(heard.sound_us), heard.end_us, 100_000))
+    own = [d for d in decoded if d[0].duration]
+    shares = [share for s, length, _, slack in own for share in _share(length, source.claimed_us(s), slack)]
+    if len(own) < len(decoded):
+        _, _, end_us, slack = max((d for d in decoded if not d[0].duration), key=lambda d: d[2])
+        shares += _share(end_us, source.claimed_us(), slack)
+    if source.video is not None and source.video.frames > 0 and source.tally.frames < _FEW_FRAMES * source.video.frames:
+        shares.append(source.tally.frames / source.video.frames)
     return min(shares, default=None)
 
 

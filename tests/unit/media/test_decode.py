@@ -86,6 +86,17 @@ def test_missing_sound_is_zero_and_counted(media: Path) -> None:
     assert abs(gap - 1_500_000) < 2_000
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 1.5])
+def test_sound_that_begins_later_is_no_damage_and_a_torn_file_is(media: Path, delay_s: float) -> None:
+    """Matroska claims one length for the whole file, and none for its streams."""
+    whole = make(media / "apart.mkv", Recipe(seconds=2.0, sound_delay_s=delay_s, gop=5)).path
+    torn = media / "torn.mkv"
+    torn.write_bytes(whole.read_bytes()[: round(0.5 * whole.stat().st_size)])
+    for path, code in ((whole, None), (torn, "media.truncated")):
+        with Decoder(path) as decoder:
+            assert judge(decoder.scan()).code == code
+
+
 @pytest.mark.parametrize("name", ["cfr.mp4", "vfr.mp4", "late.mkv"])
 def test_frames_do_not_depend_on_the_span(media: Path, name: str) -> None:
     made = make(media / name, GOOD[name])
