@@ -26,7 +26,7 @@ FUNCTION = frozenset({
     "does", "during", "find", "for", "found", "from", "give", "given", "gives", "had", "has", "have", "heard", "hears",
     "held", "hold", "holds", "in", "is", "it", "its", "itself", "of", "on", "one", "recorded", "same", "that", "the",
     "their", "there", "these", "they", "this", "those", "till", "to", "until", "was", "were", "what", "which", "while",
-    "who", "whose", "with", "where", "when", "between", "within",
+    "who", "whose", "with", "where", "when", "between", "within", "interval", "period", "span",
 })  # fmt: skip
 HOLDING = frozenset({"not", "no", "may", "could", "would", "without"})
 """Words that hold fast to the content word after them: neither counts without the other."""
@@ -59,7 +59,8 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (rf"\b(?:to|from|until|till|than|over|under|above|below|near|about)\s+{AMOUNTS}", " unto "),
     # at once, and one after the other
     (r"\b(?:happen|occur|are)\w* (?:both )?(?:at the same time|simultaneously)\b", "overlap"),
-    (r"\b(?:comes?|came|occurs?|occurred|happens?|happened|is|are|was|were)\b(?=\s+\S+\s+s (?:before|after|earlier|later))", "starts"),
+    (r"\b(?:comes?|came|occurs?|occurred|happens?|happened|is|are|was|were)\b"
+     r"(?=\s+\S+\s+s (?:before|after|earlier|later))", "starts"),
     (r"\bsound (?:begins?|starts?) at\b", "sound at"), (r"\blater than\b", "after"),
     (r"\b(?:earlier than|prior to|ahead of)\b", "before"), (r"\bthat (?:follow(?:s|ed)|comes after) it\b", "after it"),
     (r"\bthat (?:precede[sd]?|comes before) it\b", "before it"), (r"\bfollow(?:s|ed)\b", "starts after"),
@@ -72,7 +73,8 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\b(?:speak(?:s|ing)?|spoken?|argu(?:es?|ed|ing)|counts?|evidence) against\b", "against"),
     (r"\bagainst by\b", "againstby"), (r"\bin (?:line|accordance|keeping) with\b", "consistent with"),
     (r"\bon average\b", "average"), (r"\b(?:a|the) reading is not (?=given)", "no reading is "),
-    (r"\broom for ([\w ]+?) (?:is|was) left\b", r"room \1"), (r"\broom (?:is |was )?left\b|\b(?:leav(?:e|es|ing)|left) room\b|\ballow(?:s|ed|ing)? for\b", "room"),
+    (r"\broom for ([\w ]+?) (?:is|was) left\b", r"room \1"),
+    (r"\broom (?:is |was )?left\b|\b(?:leav(?:e|es|ing)|left) room\b|\ballow(?:s|ed|ing)? for\b", "room"),
     (r"\bif (?:the )?(\w+) (?:were|was|is) (?:left out|not there|missing|absent)", r"without the \1"),
     (r"\bwere it not for\b|\bif there (?:were|was) no\b|\bin the absence of\b|\bleaving out\b", "without"),
     # people and movements
