@@ -102,6 +102,8 @@ class Running(Strict):
         2048, description="decoded frames that may wait on disk in nameless files; 0: decode twice, keep none"
     )
     ray_address: str = Field("", description="host:port of a Ray cluster; empty: Ray on this machine, for the run")
+    media_root: str = Field("", description="folder whose media Ray's workers on other machines fetch from media_url")
+    media_url: str = Field("", description="where they find it: file:///…, s3://…, gs://…, https://… (docs/scale.md)")
 
 
 class History(Strict):

@@ -19,6 +19,12 @@ from mien.core import Context, MienError, Strict
 
 IP = ipaddress.IPv4Address | ipaddress.IPv6Address
 PORTS = {"http": 80, "https": 443}
+STORES = {
+    "s3": "https://s3.amazonaws.com",
+    "gs": "https://storage.googleapis.com",
+    "gcs": "https://storage.googleapis.com",
+}
+"""The endpoint that stands for an object store's scheme."""
 _HOST = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 

@@ -13,19 +13,14 @@ from urllib.parse import urlsplit
 
 from mien.core import MienError, missing_extra
 from mien.pipeline import Project, utc_now
-from mien.policy.egress import EgressTerms, endpoint
+from mien.policy.egress import STORES, EgressTerms, endpoint
 from mien.store.released import refuse_revoked
 from mien.store.revocation import beside, read
 from mien.store.sealing import MANIFEST, SIGNATURE, Manifest, check
 
 HUB = "https://huggingface.co"
 # Where the bytes of an address go, so that the list of endpoints can be asked.
-HOSTS = {
-    "s3": "https://s3.amazonaws.com",
-    "gs": "https://storage.googleapis.com",
-    "gcs": "https://storage.googleapis.com",
-    "hf": HUB,
-}
+HOSTS = {**STORES, "hf": HUB}
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,13 @@ class Hands:
         if watched:
             probe.watch(probe.Watcher(f"actor {os.getpid()} on {platform.node()}"))
         self._desk, self._round = desk, 0
-        self._hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False)
+        where = None
+        if config.run.media_url:
+            from mien.pipeline.engine.crew import together
+            from mien.pipeline.engine.elsewhere import Elsewhere
+
+            where = Elsewhere(config.run.media_root, config.run.media_url, held=together(config) + 1).path
+        self._hand = Hand(Stack(config, threads=1), config.analysis, side_by_side=False, where=where)
         with contextlib.suppress(MienError):  # said again by the first task that needs the model
             self._hand.prepare()
 

@@ -26,12 +26,15 @@ DIED = "media.decoder-died"
 class Hand:
     """Does one task at a time.
 
-    `side_by_side`: with threads of this process, so that one clip keeps several cores busy.
+    `side_by_side`: with threads of this process, so that one clip keeps several cores busy. `where`: path of a source.
     """
 
-    def __init__(self, stack: Stack, analysis: Analysis, *, side_by_side: bool) -> None:
+    def __init__(
+        self, stack: Stack, analysis: Analysis, *, side_by_side: bool, where: Callable[[Source], Path] | None = None
+    ) -> None:
         one_blas_thread()
         self._stack, self._analysis, self._side_by_side = stack, analysis, side_by_side
+        self._where = where or present
         self._sha = ""
         self._decoder: Decoder | None = None
 
@@ -72,7 +75,7 @@ class Hand:
         """Each clip has its own decoder and thread; calls of models are made for all at once."""
 
         def one(task: ClipTask, view: Any) -> Finished:
-            hand = Hand(view, self._analysis, side_by_side=False)
+            hand = Hand(view, self._analysis, side_by_side=False, where=self._where)
             try:
                 return hand.do(replace(task, others=()), progress if task is tasks[0] else lambda _: None)
             finally:
@@ -91,7 +94,7 @@ class Hand:
     def _opened(self, source: Source) -> Decoder:
         if self._decoder is None or self._sha != source.sha256:
             self.close()
-            self._decoder, self._sha = Decoder(present(source), limits_of(self._analysis)), source.sha256
+            self._decoder, self._sha = Decoder(self._where(source), limits_of(self._analysis)), source.sha256
         return self._decoder
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from typing import Any
 from mien.core import MienError, probe
 from mien.core.errors import missing_extra
 from mien.pipeline.config import Config
+from mien.pipeline.engine import elsewhere
 from mien.pipeline.engine.desk import Answer, Desk, Hands
 from mien.pipeline.engine.process import ONE_THREAD, TABLE
 from mien.pipeline.engine.task import ClipTask, Finished
@@ -54,6 +55,7 @@ def allowed(config: Config) -> None:
             importlib.import_module("ray.data")
     except ImportError as error:
         raise missing_extra("ray", "ray") from error
+    elsewhere.allowed(config)
     address = config.run.ray_address
     if not address:
         return
