@@ -351,11 +351,11 @@ def test_this_is_the_only_way_out():
         if connecting(ast.parse(path.read_text(encoding="utf-8")))
     }
     allowed = {
-            "models/language/egress.py",
-            "pipeline/engine/raying.py",
-            "pipeline/engine/elsewhere.py",
-            "store/revocation.py",
-        }
+        "models/language/egress.py",
+        "pipeline/engine/raying.py",
+        "pipeline/engine/elsewhere.py",
+        "store/revocation.py",
+    }
     assert {f for f in found if not f.startswith("models/weights/")} == allowed
 
 
