@@ -78,7 +78,7 @@ class Rewritten(NamedTuple):
     model: str
 
 
-UNSEEN = "test5"
+UNSEEN = "test6"
 """The rewrites that were looked at, and judged, only after the rules stood."""
 
 

@@ -61,7 +61,7 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\b(?:happen|occur|are)\w* (?:both )?(?:at the same time|simultaneously)\b", "overlap"),
     (r"\b(?:comes?|came|occurs?|occurred|happens?|happened|is|are|was|were)\b"
      r"(?=\s+\S+\s+s (?:before|after|earlier|later))", "starts"),
-    (r"\bsound (?:begins?|starts?) at\b", "sound at"), (r"\blater than\b", "after"),
+    (r"\b(sound|speech) (?:begins?|begun|began|starts?|started) at (?=\d+:)", r"\1 at "), (r"\blater than\b", "after"),
     (r"\b(?:earlier than|prior to|ahead of)\b", "before"), (r"\bthat (?:follow(?:s|ed)|comes after) it\b", "after it"),
     (r"\bthat (?:precede[sd]?|comes before) it\b", "before it"), (r"\bfollow(?:s|ed)\b", "starts after"),
     (r"\bprecede[sd]?\b", "starts before"), (r"\b(before|after) the (?:start|beginning) of\b", r"\1"),
@@ -75,11 +75,13 @@ ALIKE: tuple[tuple[str, str], ...] = (
     (r"\bon average\b", "average"), (r"\b(?:a|the) reading is not (?=given)", "no reading is "),
     (r"\broom for ([\w ]+?) (?:is|was) left\b", r"room \1"),
     (r"\broom (?:is |was )?left\b|\b(?:leav(?:e|es|ing)|left) room\b|\ballow(?:s|ed|ing)? for\b", "room"),
-    (r"\bif (?:the )?(\w+) (?:were|was|is) (?:left out|not there|missing|absent)", r"without the \1"),
+    (r"\b(?:if|when) (?:the )?(\w+) (?:were|was|is) (?:left out|not there|missing|absent)", r"without the \1"),
     (r"\bwere it not for\b|\bif there (?:were|was) no\b|\bin the absence of\b|\bleaving out\b", "without"),
     # people and movements
     (r"\b(?:can|could) be seen\b|\bis seen\b", "in view"), (r"\bin view of\b", "viewof"),
-    (rf"\bfrom (?={WHO.pattern})", "fromwho "), (r"\bthose who know\b|\bwhoever knows\b", "people who know"),
+    (rf"\b(signals?) from (?={WHO.pattern})", r"\1 of "),
+    (rf"\b(?:from|between) (?={WHO.pattern})", "betweenwho "), (r"\bthe view\b", "theview"),
+    (r"\bthose who know\b|\bwhoever knows\b", "people who know"),
     (r"\blike (?:this|that)\b|\bof (?:this|that) kind\b", "such"),
 )  # fmt: skip
 STATEMENT = re.compile(r"[\w\s.,;:()%+=→–'’-]+")
@@ -97,20 +99,23 @@ def faithful(text: str, predicate: Predicate, names: Names) -> bool:
     if isinstance(predicate, FIXED) or not STATEMENT.fullmatch(text):
         return False
     said, meant = _Parts.of(text), _Parts.of(render(predicate, names))
-    if (said.times, said.who, said.says) != (meant.times, meant.who, meant.says):
+    if (said.who, said.says) != (meant.who, meant.says) or not _again(said.times, meant.times):
         return False
     words = _turned(predicate, said.words)
     if words is None or Counter(_held(words)) != Counter(_held(meant.words)):
         return False
-    if not (_near(said.numbers, meant.numbers) and all(_at(words, phrase) for phrase in _phrases(predicate, names))):
+    if not (
+        _near(said.numbers, meant.numbers, "%" in meant.words)
+        and all(_at(words, phrase) for phrase in _phrases(predicate, names))
+    ):
         return False
     return not isinstance(predicate, Movement) or _set_off(predicate.doing) <= set(said.clauses)
 
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A sentence taken apart: times and people in order of first mention, the state that each source leads to, numbers
-    in order, and the content words of clauses that say something new, together and clause by clause."""
+    """A sentence taken apart: times in order, people in order of first mention, the state that each source leads to,
+    numbers in order, and the content words of clauses that say something new, together and clause by clause."""
 
     times: tuple[float, ...]
     who: tuple[str, ...]
@@ -130,7 +135,7 @@ class _Parts:
         new = list(_new(CLAUSE.split(text)))
         clauses = tuple(tuple(t for t in clause if not t.startswith("#")) for clause in new)
         return cls(
-            tuple(dict.fromkeys(60 * int(minutes) + float(seconds) for minutes, seconds in times)),
+            tuple(60 * int(minutes) + float(seconds) for minutes, seconds in times),
             tuple(dict.fromkeys(t for kind, t in found if kind == "who")),
             tuple((source.casefold(), state.casefold()) for source, state, _, _ in says),
             (*(t[1:] for clause in new for t in clause if t.startswith("#")), *(v for s in says for v in s[2:])),
@@ -179,10 +184,16 @@ def _held(words: Sequence[str]) -> Iterator[str]:
         yield holding
 
 
-def _near(said: Sequence[str], meant: Sequence[str]) -> bool:
-    """Whether numbers agree in their order, but for one step of the last digit that we print: what is kept of a claim
-    is rounded before it is said again."""
-    steps = [10.0 ** -len(m.partition(".")[2]) for m in meant]
+def _again(said: Sequence[float], meant: Sequence[float]) -> bool:
+    """Whether the times are said, and where they are said again, all of them in their order."""
+    rounds = len(said) // len(meant) if meant else 1
+    return bool(rounds) and list(said) == list(meant) * rounds
+
+
+def _near(said: Sequence[str], meant: Sequence[str], share: bool) -> bool:
+    """Whether numbers agree in their order, but for one step of the last decimal that we print: what is kept of a claim
+    is rounded before it is said again. Whole numbers that are no share (%) must be those."""
+    steps = [10.0 ** -len(m.partition(".")[2]) if share or "." in m else 0.0 for m in meant]
     pairs = zip(said, meant, steps, strict=False)
     return len(said) == len(meant) and all(abs(float(s) - float(m)) <= step * 1.001 for s, m, step in pairs)
 
