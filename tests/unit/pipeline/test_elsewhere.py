@@ -130,6 +130,38 @@ def test_a_server_that_is_gone_is_worth_a_retry(source, temporary):
     assert (refused.value.code, refused.value.retryable) == ("media.unreachable", True)
 
 
+@HTTP
+def test_nobody_is_sent_on_to_another_host(source, tmp_path, temporary, served):
+    """A host that is on the list may not lead to one that is not."""
+    target = f"{served}/day%201/film.mp4"
+
+    class Leading(SimpleHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(302)
+            self.send_header("Location", target)
+            self.end_headers()
+
+        def do_HEAD(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Leading) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(MienError) as refused:
+            Elsewhere("/there/media", f"http://127.0.0.1:{server.server_address[1]}", held=1).path(source)
+        server.shutdown()
+    assert refused.value.code in ("media.changed", "media.unreachable", "media.not-found")
+
+
+def test_a_store_without_its_package_says_so(source, temporary, monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(MienError, match="s3fs") as refused:
+        Elsewhere("/there/media", "s3://bucket", held=1).path(source)
+    assert (refused.value.code, refused.value.retryable) == ("install.missing-extra", False)
+
+
 def config_of(url: str, context: str = "research", root: str = "/there/media", **egress):
     return load(
         None, {"project": {"context": context}, "run": {"media_url": url, "media_root": root}, "egress": egress}

@@ -110,6 +110,12 @@ class Elsewhere:
         except MienError:
             file.close()
             raise
+        except ImportError as error:
+            file.close()
+            said = f"{url} needs a package that is not installed here: {error}"[:300]
+            raise MienError(
+                "install.missing-extra", said, "pip install s3fs, gcsfs or aiohttp on every machine"
+            ) from error
         except Exception as error:  # of somebody else's client
             file.close()
             # fsspec says of a server that does not answer, too, that the file is not found
@@ -134,7 +140,8 @@ class Elsewhere:
 def _copy(system: Any, url: str, file: IO[bytes], source: Source) -> None:
     """All bytes into a file. One that is longer than what was registered is not read to its end."""
     digest, length = hashlib.sha256(), 0
-    with system.open(url, "rb") as remote:
+    terms = {"allow_redirects": False} if url.startswith("http") else {}  # another host is another endpoint
+    with system.open(url, "rb", **terms) as remote:
         while length <= source.bytes and (chunk := remote.read(CHUNK)):
             digest.update(chunk)
             length += len(chunk)
