@@ -184,7 +184,7 @@ def scan(
 
 def _coverage(source: Source, first_us: int | None, picture_end: int, heard: _Heard) -> float | None:
     """Decoded ÷ claimed, of the stream that lacks most. A stream whose own length the header does not claim (Matroska)
-    may begin late or end early: of such streams the last must reach the end of the file."""
+    may begin late or end early: none of these lacks anything where one reaches the end of the file."""
     if source.image:
         return float(first_us is not None)
     decoded: list[tuple[Any, int, int, int]] = []
@@ -193,14 +193,12 @@ def _coverage(source: Source, first_us: int | None, picture_end: int, heard: _He
         decoded.append((source.video, length, picture_end, source.frame_us))
     if source.audio is not None:
         decoded.append((source.audio, round(heard.sound_us), heard.end_us, 100_000))
-    own = [d for d in decoded if d[0].duration]
-    shares = [share for s, length, _, slack in own for share in _share(length, source.claimed_us(s), slack)]
-    if len(own) < len(decoded):
-        _, _, end_us, slack = max((d for d in decoded if not d[0].duration), key=lambda d: d[2])
-        shares += _share(end_us, source.claimed_us(), slack)
+    whole = any(_share(end, source.claimed_us(), slack) == [1.0] for s, _, end, slack in decoded if not s.duration)
+    told = [d for d in decoded if d[0].duration or not whole]
+    shares = [share for s, length, _, slack in told for share in _share(length, source.claimed_us(s), slack)]
     if source.video is not None and source.video.frames > 0 and source.tally.frames < _FEW_FRAMES * source.video.frames:
         shares.append(source.tally.frames / source.video.frames)
-    return min(shares, default=None)
+    return min(shares, default=1.0 if whole else None)
 
 
 def _share(decoded_us: int, claimed_us: int | None, slack_us: int) -> list[float]:
