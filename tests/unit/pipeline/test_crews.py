@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -246,6 +247,23 @@ def test_of_clips_that_were_done_together_only_the_one_that_kills_fails(workers)
     crew.close()
     errors = {f.task.clip.id: isinstance(f.outcomes["motion"], MienError) for f in done}
     assert errors == {"clip-0": False, "clip-1": True, "clip-2": False}
+
+
+def test_a_worker_that_is_killed_before_it_reads_a_word_costs_nothing(workers, monkeypatch):
+    began, popen = [], subprocess.Popen
+
+    def started(*args, **terms):
+        began.append(popen(*args, **terms))
+        if len(began) == 1:
+            began[0].kill()
+            began[0].wait()
+        return began[-1]
+
+    crew = workers[0]()
+    monkeypatch.setattr(subprocess, "Popen", started)
+    found = through(crew, clips_of(4))
+    assert not [o for f in found.values() for o in f.outcomes.values() if isinstance(o, MienError)]
+    assert len(began) == 3
 
 
 def test_both_workers_work(workers):

@@ -45,7 +45,10 @@ class _Worker:
         self.index = index
         self.line: Connection[Any, Any] = Connection(ours.detach())
         self.tasks: deque[ClipTask] = deque()
-        self.line.send((config, f"worker {index + 1}" if probe.watcher else ""))
+        with contextlib.suppress(
+            BrokenPipeError, ConnectionResetError
+        ):  # dead already: noticed when it is given a task
+            self.line.send((config, f"worker {index + 1}" if probe.watcher else ""))
 
     def end(self) -> None:
         if self.process.poll() is None:
