@@ -78,7 +78,7 @@ class Rewritten(NamedTuple):
     model: str
 
 
-UNSEEN = "test6"
+UNSEEN = "test7"
 """The rewrites that were looked at, and judged, only after the rules stood."""
 
 
